@@ -114,10 +114,37 @@ export interface TrainingSession {
   close(): Promise<void>;
 }
 
+/** A bundle's encoder (uint8 [batch, H, W, 3] in, unit float32 [batch, D] out), only run, not trained. */
+export interface EncoderSession {
+  /** D. */
+  readonly dimension: number;
+  /**
+   * @param crops  uint8 [count, H, W, 3], RGB; only read, may be reused after the call resolves
+   * @returns      float32 [count, D], unit rows, owned by the caller
+   */
+  embed(crops: Uint8Array, count: number): Promise<Float32Array>;
+  close(): Promise<void>;
+}
+
+/** How a bundle's encoder is run. */
+export interface EncoderOptions {
+  readonly heightPx: number;
+  readonly widthPx: number;
+  readonly device: Device;
+  /** 0: as many as there are cores. */
+  readonly threads: number;
+}
+
 /** Builds training sessions; one implementation an engine. */
 export interface TrainingEngine {
   readonly name: string;
   open(options: SessionOptions): Promise<TrainingSession>;
+  /**
+   * Opens the bytes of a bundle's `encoder.onnx` for evaluation.
+   *
+   * @param encoder  the bytes of an ONNX file as `serveableEncoder` makes them
+   */
+  load(encoder: Uint8Array, options: EncoderOptions): Promise<EncoderSession>;
   /**
    * For each row its k nearest rows by falling inner product, ties by index, itself first.
    *
