@@ -1,0 +1,139 @@
+import { ReidError } from "#core/errors";
+
+/** A node on the way from the parameters to the loss whose operator has no gradient rule. */
+export class NoGradientRuleError extends ReidError<{
+  op: string;
+  node: string;
+  rules: string;
+}> {
+  readonly code = "NO_GRADIENT_RULE";
+  readonly kind = "unimplemented";
+
+  constructor(op: string, node: string, rules: readonly string[]) {
+    super(
+      `operator ${op} of node "${node}" has no gradient rule: express it by operators that have one (${rules.join(", ")})`,
+      { op, node, rules: rules.join(" ") },
+    );
+  }
+}
+
+/** A gradient rule exists, but not for this use of the operator. */
+export class GradientUnsupportedError extends ReidError<{
+  op: string;
+  node: string;
+  reason: string;
+}> {
+  readonly code = "GRADIENT_UNSUPPORTED";
+  readonly kind = "unimplemented";
+
+  constructor(op: string, node: string, reason: string, remedy: string) {
+    super(
+      `operator ${op} of node "${node}" cannot be differentiated: ${reason}: ${remedy}`,
+      { op, node, reason },
+    );
+  }
+}
+
+/** An encoder that cannot be trained as it is: inputs, outputs or element types do not fit. */
+export class EncoderUntrainableError extends ReidError<{
+  expected: string;
+  received: string;
+}> {
+  readonly code = "ENCODER_UNTRAINABLE";
+  readonly kind = "invalid-argument";
+
+  constructor(expected: string, received: string, remedy: string) {
+    super(`encoder has ${received}, expected ${expected}: ${remedy}`, {
+      expected,
+      received,
+    });
+  }
+}
+
+/** The loss became NaN or infinite. */
+export class LossNotFiniteError extends ReidError<{
+  epoch: number;
+  iteration: number;
+  loss: string;
+  checkpoint: string;
+}> {
+  readonly code = "LOSS_NOT_FINITE";
+  readonly kind = "failed-precondition";
+
+  constructor(
+    loss: number,
+    at: { readonly epoch: number; readonly iteration: number },
+    checkpoint: string | undefined,
+  ) {
+    const remedy =
+      checkpoint === undefined
+        ? "start again with a lower learning rate"
+        : `resume from ${checkpoint} with a lower learning rate`;
+    super(
+      `loss is ${loss} in epoch ${at.epoch}, iteration ${at.iteration}: ${remedy}`,
+      { ...at, loss: String(loss), checkpoint: checkpoint ?? "" },
+    );
+  }
+}
+
+/** A saved training state that belongs to another encoder or other settings. */
+export class CheckpointMismatchError extends ReidError<{
+  name: string;
+  expected: string;
+  received: string;
+}> {
+  readonly code = "CHECKPOINT_MISMATCH";
+  readonly kind = "failed-precondition";
+
+  constructor(name: string, expected: string, received: string) {
+    super(
+      `checkpoint has ${received} for "${name}", this run needs ${expected}: resume with the encoder and settings the checkpoint was made with`,
+      { name, expected, received },
+    );
+  }
+}
+
+/** A device or engine was asked for that is not there. */
+export class EngineUnavailableError extends ReidError<{
+  engine: string;
+  device: string;
+}> {
+  readonly code = "ENGINE_UNAVAILABLE";
+  readonly kind = "unavailable";
+
+  constructor(
+    engine: string,
+    device: string,
+    remedy: string,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `engine ${engine} has no device "${device}" here: ${remedy}`,
+      { engine, device },
+      options,
+    );
+  }
+}
+
+/** A data set folder that is not laid out as its format says. */
+export class DataSetLayoutError extends ReidError<{
+  path: string;
+  expected: string;
+  received: string;
+}> {
+  readonly code = "DATASET_LAYOUT";
+  readonly kind = "invalid-argument";
+
+  constructor(
+    path: string,
+    expected: string,
+    received: string,
+    remedy: string,
+  ) {
+    super(`${path} is ${received}, expected ${expected}: ${remedy}`, {
+      path,
+      expected,
+      received,
+    });
+  }
+}
