@@ -1,0 +1,47 @@
+/**
+ * A reporter for `node --test` that is quiet when all is well: failures in full, skipped tests with
+ * their reason, a line a minute to show life, and the runner's own closing lines.
+ */
+export default async function* quietReporter(events) {
+  const started = performance.now();
+  let shown = started;
+  let passed = 0;
+  const skipped = [];
+  for await (const { type, data } of events) {
+    if (type === "test:pass") {
+      passed += 1;
+      if (typeof data.skip === "string" || data.skip === true)
+        skipped.push(
+          `${data.name}${typeof data.skip === "string" ? `: ${data.skip}` : ""}`,
+        );
+      if (performance.now() - shown > 60_000) {
+        shown = performance.now();
+        yield `${passed} passed after ${Math.round((shown - started) / 1000)} s\n`;
+      }
+    }
+    if (type === "test:fail") yield failureText(data);
+    if (type === "test:stderr" && process.env.REID_TEST_STDERR)
+      yield data.message;
+    if (
+      type === "test:diagnostic" &&
+      data.nesting === 0 &&
+      closing.test(data.message)
+    ) {
+      if (skipped.length > 0) {
+        yield `skipped:\n${skipped.map((line) => `  ${line}\n`).join("")}`;
+        skipped.length = 0;
+      }
+      yield `# ${data.message}\n`;
+    }
+  }
+}
+
+const closing = /^(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) /;
+
+function failureText(data) {
+  const error = data.details?.error;
+  const cause = error?.cause ?? error;
+  if (error?.failureType === "subtestsFailed") return "";
+  const where = data.file ? `${data.file}:${data.line ?? 1}` : "";
+  return `\nFAILED ${data.name}  ${where}\n${cause?.stack ?? cause?.message ?? String(cause)}\n`;
+}
