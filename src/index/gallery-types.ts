@@ -1,0 +1,208 @@
+import type { ReidError } from "#core/errors";
+import type { Writer } from "#core/store";
+
+import type { Filter } from "./filter.js";
+import type { IndexSpec } from "./index-kinds.js";
+
+/** Where this room says what an operator should know; core/log.ts fits. */
+export interface IndexLog {
+  info(message: string, facts?: Readonly<Record<string, unknown>>): void;
+  warn(message: string, facts?: Readonly<Record<string, unknown>>): void;
+}
+
+/** An encoder's name and version; version ≥ 1. */
+export interface ModelVersion {
+  readonly name: string;
+  readonly version: number;
+}
+
+/** Whether a gallery keeps the crops it was given. */
+export type CropRetention = "none" | "keep";
+
+/** Whether a gallery moves by itself when another model version becomes active. */
+export type ModelPolicy = "pinned" | "follow-active";
+
+/** What enrolling does where the entry id is taken. */
+export type OnExisting = "replace" | "keep" | "fail";
+
+/** How much of an entry a read returns: basic has no attributes, feature or crop. */
+export type EntryView = "basic" | "full" | "feature" | "crop";
+
+/** Whether a gallery answers. */
+export type GalleryState = "ready" | "loading" | "rebuilding" | "closed";
+
+/** What a gallery is made with; defaults are filled in by the caller's edge or here. */
+export interface GallerySpec {
+  readonly name: string;
+  readonly model: ModelVersion;
+  /** D, 1 to 4096. */
+  readonly dimension: number;
+  readonly modelPolicy?: ModelPolicy;
+  /** Default HNSW with m 32. */
+  readonly index?: IndexSpec;
+  /** Default none. */
+  readonly cropRetention?: CropRetention;
+  /** Entries without an expiry of their own leave after this. */
+  readonly defaultTtlMs?: number;
+  /** Default 1,000,000. */
+  readonly maxEntries?: number;
+  readonly tags?: Readonly<Record<string, string>>;
+}
+
+/** A gallery as it stands. */
+export interface GalleryDescription extends Required<
+  Omit<GallerySpec, "defaultTtlMs">
+> {
+  readonly defaultTtlMs: number | undefined;
+  readonly state: GalleryState;
+  readonly entryCount: number;
+  readonly identityCount: number;
+  /** Last write. */
+  readonly sequence: number;
+  /** Last write in the index. */
+  readonly indexedSequence: number;
+  /** Index in memory. */
+  readonly indexBytes: number;
+  readonly createdAtUs: number;
+}
+
+/** One member of a gallery, as reads return it. */
+export interface Entry {
+  readonly entryId: string;
+  /** Empty: unknown. */
+  readonly identity: string;
+  /** Empty: unknown. */
+  readonly cameraId: string;
+  /** Microseconds since 1970. */
+  readonly capturedAtUs?: number;
+  readonly trackId: string;
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly expiresAtUs?: number;
+  readonly enrolledAtUs: number;
+  /** Of its last write. */
+  readonly sequence: number;
+  /** float32 [D], unit norm; view feature only; the caller's own copy. */
+  readonly feature?: Float32Array;
+  /** The kept crop as received; view crop only, and only where kept. */
+  readonly crop?: Uint8Array;
+}
+
+/** What is to be enrolled; the caller has checked ids, attributes and the feature. */
+export interface Enrollment {
+  /** float32 [D], finite, unit norm; copied. */
+  readonly feature: Float32Array;
+  /** Default: a ULID. */
+  readonly entryId?: string;
+  readonly identity?: string;
+  readonly cameraId?: string;
+  readonly capturedAtUs?: number;
+  readonly trackId?: string;
+  readonly attributes?: Readonly<Record<string, string>>;
+  /** Microseconds since 1970; default from the gallery's default_ttl. */
+  readonly expiresAtUs?: number;
+  /** Kept only where the gallery keeps crops. */
+  readonly crop?: Uint8Array;
+}
+
+/** The outcome of one enrolment: a sequence, or why not. */
+export interface EnrollResult {
+  readonly entryId: string;
+  /** Of the entry; with on_existing KEEP that of the one kept; 0 with an error. */
+  readonly sequence: number;
+  readonly error?: ReidError;
+}
+
+/** The outcome of one enroll call. */
+export interface EnrollOutcome {
+  /** As the enrollments. */
+  readonly results: readonly EnrollResult[];
+  /** Last write of this call; the gallery's last where nothing was written. */
+  readonly sequence: number;
+}
+
+/** Called inside the write's transaction: what it puts is durable with the write or not at all. */
+export type InTransaction<Outcome> = (writer: Writer, outcome: Outcome) => void;
+
+/** Settings of one enroll call. */
+export interface EnrollOptions {
+  /** Default replace. */
+  readonly onExisting?: OnExisting;
+  readonly inTransaction?: InTransaction<EnrollOutcome>;
+}
+
+/** Which entries a delete hits. */
+export type EntrySelector =
+  | { readonly entryIds: readonly string[] }
+  | { readonly identity: string }
+  | { readonly filter: Filter };
+
+/** The outcome of a delete. */
+export interface DeleteOutcome {
+  readonly deletedCount: number;
+  readonly sequence: number;
+}
+
+/** One search: the same k and filter for all queries, and filters of their own. */
+export interface SearchRequest {
+  /** float32 [Q, D], finite unit rows; only read, until the search resolves. */
+  readonly queries: Float32Array;
+  /** 1 or more. */
+  readonly k: number;
+  /** [−1, 1], inclusive; default: none. */
+  readonly minSimilarity?: number;
+  /** For all queries. */
+  readonly filter?: Filter;
+  /** [Q], each in addition to `filter`. */
+  readonly queryFilters?: readonly (Filter | undefined)[];
+  /** Default index. */
+  readonly mode?: "index" | "exact";
+  /** efSearch of this call; default the gallery's. */
+  readonly effort?: number;
+  /** `indexed` skips entries that are not in the index; default acknowledged. */
+  readonly freshness?: "acknowledged" | "indexed";
+  /** Waits until this write would be seen. */
+  readonly minSequence?: number;
+  /** Default basic. */
+  readonly view?: EntryView;
+  readonly signal?: AbortSignal;
+}
+
+/** One search result. */
+export interface Hit {
+  readonly entry: Entry;
+  /** Inner product, [−1, 1] up to rounding, larger is closer. */
+  readonly similarity: number;
+}
+
+/** The hits of one query. */
+export interface QueryHits {
+  /** By falling similarity, ties by entry id (bytes). */
+  readonly hits: readonly Hit[];
+  /** No approximation was made. */
+  readonly exact: boolean;
+}
+
+/** The outcome of one search. */
+export interface SearchOutcome {
+  /** As the queries. */
+  readonly results: readonly QueryHits[];
+  /** Every write up to here was seen, none was half seen. */
+  readonly sequence: number;
+}
+
+/** One page of entries, by sequence. */
+export interface EntryPage {
+  readonly entries: readonly Entry[];
+  /** Pass as `afterSequence` for the next page; undefined at the end. */
+  readonly nextSequence: number | undefined;
+}
+
+/** What `check` found. */
+export interface GalleryCheck {
+  readonly gallery: string;
+  readonly entries: number;
+  readonly sequence: number;
+  readonly indexed: number;
+  /** Empty where all is well; one line each. */
+  readonly problems: readonly string[];
+}
