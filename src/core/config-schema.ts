@@ -1,0 +1,324 @@
+import {
+  facts,
+  nested,
+  number,
+  openText,
+  section,
+  text,
+  UNBOUNDED,
+  whole,
+  word,
+  yesNo,
+  type SectionOutput,
+} from "./config-fields.js";
+import { trainSection as train } from "./config-train.js";
+
+const Mi = 1024 * 1024;
+
+/** Section 12 of the API, by the names that `GetServerInfo` gives. */
+const limits = nested({
+  requestBytes: whole(
+    16 * Mi,
+    [64 * 1024, 1024 * Mi],
+    facts("bytes", "one request message"),
+  ),
+  responseBytes: whole(
+    4 * Mi,
+    [64 * 1024, 1024 * Mi],
+    facts("bytes", "one response message"),
+  ),
+  crops: whole(64, [1, 4096], facts("crops", "in one Embed")),
+  enrollments: whole(256, [1, 65_536], facts("enrollments", "in one Enroll")),
+  hits: whole(
+    10_000,
+    [1, 1_000_000],
+    facts("hits", "k times hits per identity times queries of one Search"),
+  ),
+  pageSize: whole(1000, [1, 100_000], facts("items", "on one page of a list")),
+  attributes: whole(16, [0, 1024], facts("attributes", "of one entry")),
+  windowCrops: whole(
+    256,
+    [1, 65_536],
+    facts("crops", "unanswered on one StreamEmbed"),
+  ),
+  queueInteractive: whole(
+    512,
+    [1, 1_000_000],
+    facts("crops", "waiting for the encoder with priority INTERACTIVE"),
+  ),
+  streams: whole(100, [1, 100_000], facts("streams", "on one connection")),
+  encodedCropBytes: whole(
+    4 * Mi,
+    [1, 1024 * Mi],
+    facts("bytes", "of one encoded crop"),
+  ),
+  cropPixels: whole(
+    4 * Mi,
+    [64, 64 * Mi],
+    facts("px", "width times height of one crop"),
+  ),
+  decodingPixels: whole(
+    32 * Mi,
+    [64, 1024 * Mi],
+    facts("px", "being decoded at once, all calls together"),
+  ),
+  queries: whole(64, [1, 4096], facts("queries", "in one Search")),
+  largeHits: whole(
+    128,
+    [1, 10_000],
+    facts("hits", "where features or crops are returned; pages too"),
+  ),
+  filterValues: whole(
+    1000,
+    [1, 100_000],
+    facts("values", "in all lists of one request's filters"),
+  ),
+  galleries: whole(256, [1, 65_536], facts("galleries", "on this server")),
+  windowEnrollments: whole(
+    4096,
+    [1, 65_536],
+    facts("enrollments", "unanswered on one StreamEnroll"),
+  ),
+  queueBulk: whole(
+    4096,
+    [1, 1_000_000],
+    facts("crops", "waiting for the encoder with priority BULK"),
+  ),
+  dimension: whole(4096, [1, 65_536], facts("numbers", "in one feature")),
+});
+
+const serve = nested({
+  models: text("models", "folder of model bundles, NAME/VERSION"),
+  data: text("data", "folder of the durable state; one process at a time"),
+  listen: text(
+    "127.0.0.1:50051",
+    "address of the gRPC server, HOST:PORT; port 0: any free one",
+  ),
+  metrics: text(
+    "127.0.0.1:9464",
+    "address of /metrics, HOST:PORT; empty: none",
+  ),
+  online: yesNo(false, "keep an online memory of the crops embedded"),
+  insecure: yesNo(
+    false,
+    "listen on another address than loopback though callers are not authenticated",
+  ),
+  defaultModel: openText(
+    "model of requests that name none; unset: the only one there is, else the first by name",
+  ),
+  drainMs: whole(
+    30_000,
+    [0, 600_000],
+    facts("ms", "given to work in flight at shutdown"),
+  ),
+});
+
+const grpc = nested({
+  compress: word(["identity", "gzip"], "identity", "compression of answers"),
+  keepaliveMs: whole(
+    60_000,
+    [1000, UNBOUNDED],
+    facts("ms", "of silence before the server pings"),
+  ),
+  keepaliveTimeoutMs: whole(
+    20_000,
+    [100, UNBOUNDED],
+    facts("ms", "waited for the answer to a ping"),
+  ),
+  clientPingMs: whole(
+    30_000,
+    [1000, UNBOUNDED],
+    facts("ms", "between pings that a client may send, also without calls"),
+  ),
+  maxConnectionAgeMs: whole(
+    3_600_000,
+    [1000, UNBOUNDED],
+    facts(
+      "ms",
+      "after which a connection is closed, so that replicas share load again",
+    ),
+  ),
+  maxConnectionAgeGraceMs: whole(
+    30_000,
+    [0, UNBOUNDED],
+    facts("ms", "given to calls on a connection that is closed for its age"),
+  ),
+});
+
+const inference = nested({
+  workers: whole(
+    0,
+    [0, 256],
+    facts("threads", "that run the encoder; 0: one for every four cores"),
+  ),
+  threadsPerWorker: whole(
+    0,
+    [0, 256],
+    facts("threads", "of the engine in each worker; 0: all cores shared out"),
+  ),
+  maxBatch: whole(32, [1, 1024], facts("crops", "in one run of the encoder")),
+  windowMs: number(
+    2,
+    [0, 1000],
+    facts("ms", "that an idle worker waits for a batch to fill"),
+  ),
+  maxLoaded: whole(
+    4,
+    [1, 64],
+    facts("models", "loaded at once, all names and versions together"),
+  ),
+});
+
+const memory = nested({
+  observe: yesNo(
+    true,
+    "learn from a writer's crops where the request does not say",
+  ),
+  maxRows: whole(
+    20_000,
+    [1, 1_000_000],
+    facts("rows", "beyond which the oldest instance leaves"),
+  ),
+  reclusterRows: whole(
+    512,
+    [1, 1_000_000],
+    facts("rows", "new or moved before the memory is clustered again"),
+  ),
+  reclusterMinMs: whole(
+    10_000,
+    [0, UNBOUNDED],
+    facts("ms", "between the ends of two clusterings that new rows caused"),
+  ),
+  flushMs: whole(
+    200,
+    [1, 60_000],
+    facts("ms", "that rows may wait before they are written to disk"),
+  ),
+  momentum: number(
+    0.2,
+    [0, 1],
+    facts("", "share of the old row that stays when a track is seen again"),
+  ),
+  preset: word(
+    ["auto", "paper"],
+    "auto",
+    "auto: camera centring and k1, eps by consensus; paper: as published",
+  ),
+  eps: number(
+    0.6,
+    [0.01, 1],
+    facts("Jaccard distance", "DBSCAN's radius; preset auto chooses its own"),
+  ),
+  k1: whole(
+    30,
+    [2, 1000],
+    facts("neighbours", "of the Jaccard distance; preset auto chooses its own"),
+  ),
+  k2: whole(
+    6,
+    [1, 1000],
+    facts("neighbours", "averaged over; preset auto chooses its own"),
+  ),
+  minSamples: whole(
+    4,
+    [1, 1000],
+    facts("rows", "within eps that make a core point, itself included"),
+  ),
+  assignMinSimilarity: number(
+    0.6,
+    [-1, 1],
+    facts("similarity", "to a prototype from which Assign answers a cluster"),
+  ),
+});
+
+const search = nested({
+  tail: whole(
+    20_000,
+    [0, 1_000_000],
+    facts("entries", "not yet in the index that a search compares one by one"),
+  ),
+  exactBelow: whole(
+    20_000,
+    [0, 10_000_000],
+    facts("entries", "left by a filter under which the search is exact"),
+  ),
+});
+
+const identify = nested({
+  minSimilarity: number(
+    0.6,
+    [-1, 1],
+    facts("similarity", "from which an identity is known"),
+  ),
+  minMargin: number(
+    0.05,
+    [0, 2],
+    facts(
+      "similarity",
+      "between the best and the second identity, else AMUNBOUNDEDUOUS",
+    ),
+  ),
+});
+
+const index = nested({
+  engine: word(["faiss"], "faiss", "what holds the features in memory"),
+  maxEntries: whole(
+    1_000_000,
+    [1, 1_000_000_000],
+    facts("entries", "of a gallery that does not say"),
+  ),
+});
+
+const gallery = nested({
+  cropRetention: word(
+    ["none", "keep"],
+    "none",
+    "whether galleries that do not say keep the crops they were given",
+  ),
+});
+
+const store = nested({
+  engine: word(["lmdb"], "lmdb", "what holds the durable state"),
+  mapBytes: whole(
+    64 * 1024 * Mi,
+    [Mi, UNBOUNDED],
+    facts("bytes", "largest size the store may grow to"),
+  ),
+  minFreeBytes: whole(
+    1024 * Mi,
+    [0, UNBOUNDED],
+    facts("bytes", "free on the store's disk under which writes are refused"),
+  ),
+});
+
+/**
+ * Every setting there is, with default, range and unit.
+ *
+ * Keys are camelCase here and snake_case in files and in everything that is printed.
+ */
+export const configSchema = section({
+  device: word(
+    ["auto", "cpu", "cuda", "webgpu"],
+    "auto",
+    "where encoders run; a device asked for and not there is an error",
+  ),
+  logLevel: word(
+    ["debug", "info", "warn", "error", "silent"],
+    "info",
+    "least severity that is logged",
+  ),
+  serve: serve,
+  grpc: grpc,
+  limits: limits,
+  inference: inference,
+  memory: memory,
+  search: search,
+  identify: identify,
+  index: index,
+  gallery: gallery,
+  store: store,
+  train: train,
+});
+
+/** The effective configuration: valid, complete but for the keys that decide themselves. */
+export type Config = SectionOutput<typeof configSchema>;
