@@ -1,0 +1,364 @@
+// JavaScript's side of the addon. Methods called from JavaScript are JS_…; they run on the main thread,
+// copy what they are given, and leave the work to the pool.
+#include <napi.h>
+
+#include <algorithm>
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "kernels.h"
+#include "pool.h"
+#include "vector_index.h"
+
+namespace reid {
+namespace {
+
+/// What the work leaves for the main thread; makes the value the promise resolves to.
+using Result = std::function<Napi::Value(Napi::Env)>;
+
+struct Job {
+  explicit Job(Napi::Env env) : deferred(Napi::Promise::Deferred::New(env)) {}
+  Napi::Promise::Deferred deferred;
+  Result result;
+  std::string code;
+  std::string message;
+};
+
+/// One per environment (the main thread, or a worker that loads the addon).
+class Instance {
+ public:
+  explicit Instance(Napi::Env env)
+      : pool(std::max(2u, std::thread::hardware_concurrency())),
+        done_(Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}),
+                                            "reid index", 0, 1)) {
+    done_.Unref(env);
+  }
+  // Members go in reverse: the pool joins its threads before the function they call is released.
+  ~Instance() { done_.Release(); }
+
+  /// Main thread. Runs work on the pool; keep is held until it is done.
+  Napi::Value run(Napi::Env env, std::function<Result()> work) {
+    Job* job = new Job(env);
+    const Napi::Promise promise = job->deferred.Promise();
+    if (in_flight_++ == 0) done_.Ref(env);
+    pool.post([this, job, work = std::move(work)] {
+      try {
+        job->result = work();
+      } catch (const Failure& failure) {
+        job->code = failure.code;
+        job->message = failure.what();
+      } catch (const std::bad_alloc&) {
+        job->code = "INDEX_FAILED";
+        job->message = "out of memory";
+      } catch (const std::exception& error) {
+        job->code = "INDEX_FAILED";
+        job->message = error.what();
+      }
+      // Refused while the environment goes away: nobody waits for the promise then.
+      done_.BlockingCall(job, [this](Napi::Env environment, Napi::Function, Job* finished) {
+        settle(environment, finished);
+      });
+    });
+    return promise;
+  }
+
+  int threads() const { return int(pool.threads()); }
+
+ private:
+  void settle(Napi::Env env, Job* raw) {
+    std::unique_ptr<Job> job(raw);
+    if (env == nullptr) return;
+    Napi::HandleScope scope(env);
+    if (job->code.empty()) {
+      job->deferred.Resolve(job->result(env));
+    } else {
+      Napi::Error error = Napi::Error::New(env, job->message);
+      error.Set("code", Napi::String::New(env, job->code));
+      job->deferred.Reject(error.Value());
+    }
+    if (--in_flight_ == 0) done_.Unref(env);
+  }
+
+  size_t in_flight_ = 0;  // main thread only
+
+ public:
+  Pool pool;
+
+ private:
+  Napi::ThreadSafeFunction done_;
+};
+
+[[noreturn]] void refuse(Napi::Env env, const char* code, const std::string& message) {
+  Napi::Error error = Napi::TypeError::New(env, message);
+  error.Set("code", Napi::String::New(env, code));
+  throw error;
+}
+
+/// Copies a typed array of one type; a detached one has no elements and then the wrong length.
+template <class Element>
+std::vector<Element> copy(const Napi::CallbackInfo& info, size_t argument, napi_typedarray_type type,
+                          const char* what) {
+  const Napi::Value value = info[argument];
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) {
+    refuse(info.Env(), "SHAPE", std::string(what) + " must be a " +
+                                    (type == napi_float64_array ? "Float64Array" : "Float32Array"));
+  }
+  const auto array = value.As<Napi::TypedArrayOf<Element>>();
+  const Element* data = array.Data();
+  const size_t length = array.ElementLength();
+  if (length > 0 && data == nullptr) refuse(info.Env(), "SHAPE", std::string(what) + " is detached");
+  return length == 0 ? std::vector<Element>() : std::vector<Element>(data, data + length);
+}
+
+template <class Array, class Element>
+Napi::Value typed(Napi::Env env, const std::vector<Element>& values) {
+  Array array = Array::New(env, values.size());
+  std::copy(values.begin(), values.end(), array.Data());
+  return array;
+}
+
+double number(const Napi::CallbackInfo& info, size_t argument, const char* what, double low, double high) {
+  const Napi::Value value = info[argument];
+  const double received = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : low - 1;
+  if (!(received >= low && received <= high) || received != double(int64_t(received))) {
+    refuse(info.Env(), "SHAPE", std::string(what) + " must be a whole number from " +
+                                    std::to_string(int64_t(low)) + " to " + std::to_string(int64_t(high)));
+  }
+  return received;
+}
+
+using Stop = std::shared_ptr<std::atomic<bool>>;
+
+class Handle : public Napi::ObjectWrap<Handle> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Index",
+                       {InstanceMethod("add", &Handle::JS_add), InstanceMethod("remove", &Handle::JS_remove),
+                        InstanceMethod("search", &Handle::JS_search), InstanceMethod("ids", &Handle::JS_ids),
+                        InstanceMethod("features", &Handle::JS_features),
+                        InstanceMethod("compact", &Handle::JS_compact),
+                        InstanceMethod("save", &Handle::JS_save), InstanceMethod("facts", &Handle::JS_facts),
+                        InstanceMethod("describe", &Handle::JS_describe),
+                        InstanceMethod("close", &Handle::JS_close)});
+  }
+
+  /// new Index(kind, dimension, m, efConstruction, efSearch), or new Index(External) after a load.
+  explicit Handle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Handle>(info) {
+    if (info.Length() == 1 && info[0].IsExternal()) {
+      index_ = *info[0].As<Napi::External<std::shared_ptr<VectorIndex>>>().Data();
+      return;
+    }
+    if (!info[0].IsString()) refuse(info.Env(), "SHAPE", "kind must be a string");
+    const std::string name = info[0].As<Napi::String>();
+    const IndexKind* kind = find_kind(name);
+    if (!kind) refuse(info.Env(), "SHAPE", "there is no index kind \"" + name + "\"");
+    IndexParameters parameters;
+    const int dimension = int(number(info, 1, "dimension", 1, 65536));
+    parameters.m = int(number(info, 2, "m", 2, 1024));
+    parameters.ef_construction = int(number(info, 3, "efConstruction", 1, 100000));
+    parameters.ef_search = int(number(info, 4, "efSearch", 1, 100000));
+    index_ = std::make_shared<VectorIndex>(kind, dimension, parameters);
+  }
+
+ private:
+  std::shared_ptr<VectorIndex> open(const Napi::CallbackInfo& info) {
+    if (!index_) refuse(info.Env(), "CLOSED", "the index is closed");
+    return index_;
+  }
+  static Instance& instance(const Napi::CallbackInfo& info) { return *info.Env().GetInstanceData<Instance>(); }
+  static Napi::Value nothing(Napi::Env env) { return env.Undefined(); }
+
+  Napi::Value JS_add(const Napi::CallbackInfo& info) {
+    auto index = open(info);
+    auto ids = copy<double>(info, 0, napi_float64_array, "ids");
+    auto features = copy<float>(info, 1, napi_float32_array, "features");
+    if (features.size() != ids.size() * size_t(index->dimension())) {
+      refuse(info.Env(), "SHAPE", "features must be [" + std::to_string(ids.size()) + ", " +
+                                      std::to_string(index->dimension()) + "] but are " +
+                                      std::to_string(features.size()) + " numbers");
+    }
+    Instance& here = instance(info);
+    return here.run(info.Env(), [index, ids = std::move(ids), features = std::move(features),
+                                 threads = here.threads()]() -> Result {
+      index->add(ids, features, threads);
+      return nothing;
+    });
+  }
+
+  Napi::Value JS_remove(const Napi::CallbackInfo& info) {
+    auto index = open(info);
+    auto ids = copy<double>(info, 0, napi_float64_array, "ids");
+    return instance(info).run(info.Env(), [index, ids = std::move(ids)]() -> Result {
+      const double removed = double(index->remove(ids));
+      return [removed](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, removed); };
+    });
+  }
+
+  /// search(queries, k, exact, effort, filterMode, filterIds, stop)
+  Napi::Value JS_search(const Napi::CallbackInfo& info) {
+    auto index = open(info);
+    Query query;
+    query.features = copy<float>(info, 0, napi_float32_array, "queries");
+    const size_t d = size_t(index->dimension());
+    if (query.features.empty() || query.features.size() % d != 0) {
+      refuse(info.Env(), "SHAPE", "queries must be [Q, " + std::to_string(d) + "] with Q of 1 or more but are " +
+                                      std::to_string(query.features.size()) + " numbers");
+    }
+    query.n = query.features.size() / d;
+    query.k = size_t(number(info, 1, "k", 1, 2147483647));
+    if (double(query.k) * double(query.n) > 1e9) refuse(info.Env(), "SHAPE", "k times queries is above 10^9");
+    query.exact = info[2].ToBoolean();
+    query.effort = int(number(info, 3, "effort", 0, 1000000));
+    const int mode = int(number(info, 4, "filter mode", 0, 2));
+    query.filter = mode == 0 ? FilterMode::none : mode == 1 ? FilterMode::only : FilterMode::except;
+    if (mode != 0) query.ids = copy<double>(info, 5, napi_float64_array, "filter ids");
+    if (info[6].IsExternal()) query.stop = *info[6].As<Napi::External<Stop>>().Data();
+    Instance& here = instance(info);
+    return here.run(info.Env(), [index, query = std::move(query), &here]() -> Result {
+      auto answer = std::make_shared<Answer>(index->search(query, here.pool));
+      return [answer](Napi::Env env) -> Napi::Value {
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("ids", typed<Napi::Float64Array>(env, answer->ids));
+        object.Set("similarities", typed<Napi::Float32Array>(env, answer->similarities));
+        object.Set("exact", Napi::Boolean::New(env, answer->exact));
+        return object;
+      };
+    });
+  }
+
+  Napi::Value JS_ids(const Napi::CallbackInfo& info) {
+    auto index = open(info);
+    return instance(info).run(info.Env(), [index]() -> Result {
+      auto ids = std::make_shared<std::vector<double>>(index->ids());
+      return [ids](Napi::Env env) { return typed<Napi::Float64Array>(env, *ids); };
+    });
+  }
+
+  Napi::Value JS_features(const Napi::CallbackInfo& info) {
+    auto index = open(info);
+    auto ids = copy<double>(info, 0, napi_float64_array, "ids");
+    return instance(info).run(info.Env(), [index, ids = std::move(ids)]() -> Result {
+      auto features = std::make_shared<std::vector<float>>(index->features(ids));
+      return [features](Napi::Env env) { return typed<Napi::Float32Array>(env, *features); };
+    });
+  }
+
+  Napi::Value JS_compact(const Napi::CallbackInfo& info) {
+    auto index = open(info);
+    Instance& here = instance(info);
+    return here.run(info.Env(), [index, &here]() -> Result {
+      index->compact(here.threads(), here.pool);
+      return nothing;
+    });
+  }
+
+  Napi::Value JS_save(const Napi::CallbackInfo& info) {
+    auto index = open(info);
+    if (!info[0].IsString()) refuse(info.Env(), "SHAPE", "path must be a string");
+    const std::string path = info[0].As<Napi::String>();
+    return instance(info).run(info.Env(), [index, path]() -> Result {
+      index->save(path);
+      return nothing;
+    });
+  }
+
+  Napi::Value JS_facts(const Napi::CallbackInfo& info) {
+    auto index = open(info);
+    return instance(info).run(info.Env(), [index]() -> Result {
+      const Facts facts = index->facts();
+      return [facts](Napi::Env env) -> Napi::Value {
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("count", facts.count);
+        object.Set("tombstones", facts.tombstones);
+        object.Set("sizeBytes", facts.bytes);
+        return object;
+      };
+    });
+  }
+
+  Napi::Value JS_describe(const Napi::CallbackInfo& info) {
+    auto index = open(info);
+    Napi::Object object = Napi::Object::New(info.Env());
+    object.Set("kind", index->kind().name);
+    object.Set("dimension", index->dimension());
+    object.Set("m", index->parameters().m);
+    object.Set("efConstruction", index->parameters().ef_construction);
+    object.Set("efSearch", index->parameters().ef_search);
+    return object;
+  }
+
+  /// Calls under way keep the index alive; the last of them frees it.
+  Napi::Value JS_close(const Napi::CallbackInfo& info) {
+    index_.reset();
+    return info.Env().Undefined();
+  }
+
+  std::shared_ptr<VectorIndex> index_;
+};
+
+/// load(path): resolves to an External for `new Index(external)`.
+Napi::Value JS_load(const Napi::CallbackInfo& info) {
+  if (!info[0].IsString()) refuse(info.Env(), "SHAPE", "path must be a string");
+  const std::string path = info[0].As<Napi::String>();
+  return info.Env().GetInstanceData<Instance>()->run(info.Env(), [path]() -> Result {
+    auto index = VectorIndex::load(path);
+    return [index](Napi::Env env) -> Napi::Value {
+      using Held = std::shared_ptr<VectorIndex>;
+      return Napi::External<Held>::New(env, new Held(index), [](Napi::Env, Held* held) { delete held; });
+    };
+  });
+}
+
+/// createStop(): a flag that a search looks at between two blocks.
+Napi::Value JS_createStop(const Napi::CallbackInfo& info) {
+  return Napi::External<Stop>::New(info.Env(), new Stop(std::make_shared<std::atomic<bool>>(false)),
+                                   [](Napi::Env, Stop* stop) { delete stop; });
+}
+
+Napi::Value JS_stop(const Napi::CallbackInfo& info) {
+  if (!info[0].IsExternal()) refuse(info.Env(), "SHAPE", "stop must come from createStop");
+  (*info[0].As<Napi::External<Stop>>().Data())->store(true);
+  return info.Env().Undefined();
+}
+
+Napi::Value JS_kernels(const Napi::CallbackInfo& info) {
+  const std::vector<std::string> names = kernel_names();
+  Napi::Array array = Napi::Array::New(info.Env(), names.size());
+  for (size_t i = 0; i < names.size(); i++) array.Set(uint32_t(i), names[i]);
+  return array;
+}
+
+Napi::Value JS_useKernel(const Napi::CallbackInfo& info) {
+  const std::string before = kernel_in_use();
+  if (!info[0].IsString() || !use_kernel(info[0].As<Napi::String>())) {
+    refuse(info.Env(), "SHAPE", "this processor has no such kernel");
+  }
+  return Napi::String::New(info.Env(), before);
+}
+
+Napi::Value JS_innerProduct(const Napi::CallbackInfo& info) {
+  const auto x = copy<float>(info, 0, napi_float32_array, "x");
+  const auto y = copy<float>(info, 1, napi_float32_array, "y");
+  if (x.size() != y.size()) refuse(info.Env(), "SHAPE", "x and y must be equally long");
+  return Napi::Number::New(info.Env(), double(inner_product(x.data(), y.data(), x.size())));
+}
+
+Napi::Object JS_init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData<Instance>(new Instance(env));
+  exports.Set("Index", Handle::define(env));
+  exports.Set("load", Napi::Function::New(env, JS_load));
+  exports.Set("createStop", Napi::Function::New(env, JS_createStop));
+  exports.Set("stop", Napi::Function::New(env, JS_stop));
+  exports.Set("kernels", Napi::Function::New(env, JS_kernels));
+  exports.Set("useKernel", Napi::Function::New(env, JS_useKernel));
+  exports.Set("innerProduct", Napi::Function::New(env, JS_innerProduct));
+  return exports;
+}
+
+}  // namespace
+}  // namespace reid
+
+static Napi::Object Init(Napi::Env env, Napi::Object exports) { return reid::JS_init(env, exports); }
+
+NODE_API_MODULE(faiss, Init)

@@ -1,0 +1,33 @@
+{
+  "variables": { "sanitize%": "0" },
+  "target_defaults": {
+    "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")"],
+    "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS"],
+    "cflags!": ["-fno-exceptions"],
+    "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17", "-std=gnu++20"],
+    "cflags_cc": ["-std=c++17", "-fexceptions", "-frtti", "-Wall", "-Wextra", "-fvisibility=hidden"],
+    "conditions": [
+      ["sanitize=='1'", {
+        "cflags_cc": ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined", "-g", "-O1"],
+        "ldflags": ["-fsanitize=address,undefined"]
+      }, {
+        "cflags_cc": ["-O3"]
+      }]
+    ]
+  },
+  "targets": [
+    {
+      "target_name": "faiss",
+      "sources": ["addon.cc", "kernels.cc", "pool.cc", "index_kinds.cc", "vector_index.cc", "index_file.cc"],
+      # kernels.cc: every clone must round alike. FAISS's headers are not ours to warn about.
+      "cflags_cc": ["-fopenmp", "-ffp-contract=off", "-Wno-psabi", "-isystem", "/usr/include/faiss"],
+      # kernels.o defines two functions that the archive defines too: the first on the line wins.
+      "ldflags": ["-Wl,--allow-multiple-definition", "-Wl,--exclude-libs,ALL", "-fopenmp"],
+      "libraries": ["-l:libfaiss.a", "-lopenblas", "-lgomp"]
+    },
+    {
+      "target_name": "folder_lock",
+      "sources": ["folder_lock.cc"]
+    }
+  ]
+}

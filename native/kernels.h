@@ -1,0 +1,23 @@
+// Inner product and squared L2 distance, in one clone per instruction set.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace reid {
+
+/// The clones this processor can run, slowest first. "faiss" is the library's own loop.
+std::vector<std::string> kernel_names();
+
+/// Makes one clone the one that is used, in the whole process; false if the processor lacks it.
+/// For tests and benches: the best one is chosen when the addon is loaded.
+bool use_kernel(const std::string& name);
+
+/// The clone in use.
+std::string kernel_in_use();
+
+/// Inner product of two float32 [d]; any thread; borrows both.
+float inner_product(const float* x, const float* y, size_t d);
+
+}  // namespace reid
