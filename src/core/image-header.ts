@@ -54,18 +54,24 @@ function pngSize(view: DataView, bytes: Uint8Array): Size | undefined {
   return { widthPx: view.getUint32(16), heightPx: view.getUint32(20) };
 }
 
+/** Bytes between segments that are skipped before a file counts as broken; keeps the walk short. */
+const MAX_JUNK_BYTES = 64 * 1024;
+
 /** Walks the segments to the first frame header (SOF0 to SOF15 but DHT, JPG and DAC). */
 function jpegSize(view: DataView): Size | undefined {
   let at = 2;
-  while (at + 4 <= view.byteLength) {
+  let junkBytes = 0;
+  while (at + 4 <= view.byteLength && junkBytes < MAX_JUNK_BYTES) {
     // Junk between segments and fill bytes are skipped, as libjpeg does; what it makes of the file is its own matter.
     if (view.getUint8(at) !== 0xff) {
       at += 1;
+      junkBytes += 1;
       continue;
     }
     const marker = view.getUint8(at + 1);
     if (marker === 0xff || marker === 0x00) {
       at += 1;
+      junkBytes += 1;
       continue;
     }
     const isFrame =
