@@ -13,6 +13,12 @@ export interface RegisterMessage {
   readonly filled: SharedArrayBuffer;
 }
 
+/** A list that is no longer needed. */
+export interface DropMessage {
+  readonly kind: "drop";
+  readonly set: number;
+}
+
 /** How a view of each crop is made; `undefined` in a fill message: as evaluation sees it. */
 export interface ViewKey {
   readonly seed: number;
@@ -45,7 +51,8 @@ export interface CheckMessage {
 }
 
 /** What a worker is told. */
-export type CropRequest = RegisterMessage | FillMessage | CheckMessage;
+export type CropRequest =
+  RegisterMessage | DropMessage | FillMessage | CheckMessage;
 
 /** A crop that cannot be decoded. */
 export interface CropFailure {

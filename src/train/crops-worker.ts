@@ -36,6 +36,10 @@ port.on("message", (request: CropRequest) => {
     register(request);
     return;
   }
+  if (request.kind === "drop") {
+    sets.delete(request.set);
+    return;
+  }
   answer(request).then(
     (reply) => {
       port.postMessage(reply, reply.kind === "filled" ? [reply.buffer] : []);

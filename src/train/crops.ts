@@ -24,6 +24,8 @@ export interface CropSet {
   readonly id: number;
   /** Number of crops. */
   readonly count: number;
+  /** Bytes of the cache it holds. */
+  readonly cacheBytes: number;
 }
 
 /** Crops checked at a time by one worker. */
@@ -65,7 +67,8 @@ export class CropLoader {
       crops.length,
       Math.floor(this.#cacheLeft / cropBytes),
     );
-    this.#cacheLeft -= slots * cropBytes;
+    const cacheBytes = slots * cropBytes;
+    this.#cacheLeft -= cacheBytes;
     const set = this.#nextSet++;
     const message: CropRequest = {
       kind: "register",
@@ -73,11 +76,19 @@ export class CropLoader {
       paths: crops.map(({ path }) => path),
       heightPx,
       widthPx,
-      cache: new SharedArrayBuffer(slots * cropBytes),
+      cache: new SharedArrayBuffer(cacheBytes),
       filled: new SharedArrayBuffer(slots),
     };
     for (const worker of this.#workers) worker.postMessage(message);
-    return { id: set, count: crops.length };
+    return { id: set, count: crops.length, cacheBytes };
+  }
+
+  /** Forgets a list and gives its share of the cache back; no batch of it may be under way. */
+  drop(set: CropSet): void {
+    this.#expectOpen();
+    this.#cacheLeft += set.cacheBytes;
+    const message: CropRequest = { kind: "drop", set: set.id };
+    for (const worker of this.#workers) worker.postMessage(message);
   }
 
   /**

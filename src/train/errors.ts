@@ -137,3 +137,49 @@ export class DataSetLayoutError extends ReidError<{
     });
   }
 }
+
+/** A checkpoint file that is cut short or damaged. */
+export class CheckpointCorruptError extends ReidError<{
+  path: string;
+  reason: string;
+}> {
+  readonly code = "CHECKPOINT_CORRUPT";
+  readonly kind = "data-loss";
+
+  constructor(path: string, reason: string) {
+    super(
+      `${path} is not a whole checkpoint: ${reason}: remove it to resume from the one before`,
+      { path, reason },
+    );
+  }
+}
+
+/** A bundle that does not compute what the training graph computes. */
+export class ExportVerificationError extends ReidError<{
+  largestDifference: number;
+  allowed: number;
+  crops: number;
+}> {
+  readonly code = "EXPORT_VERIFICATION";
+  readonly kind = "internal";
+
+  constructor(largestDifference: number, allowed: number, crops: number) {
+    super(
+      `features of ${crops} crops differ by ${largestDifference} between training graph and bundle, allowed is ${allowed}: the bundle was not written; report this with the encoder`,
+      { largestDifference, allowed, crops },
+    );
+  }
+}
+
+/** A run's folder that already holds a run. */
+export class RunExistsError extends ReidError<{ folder: string }> {
+  readonly code = "RUN_EXISTS";
+  readonly kind = "already-exists";
+
+  constructor(folder: string) {
+    super(
+      `${folder} already holds a training run: continue it with --resume, or give another --out`,
+      { folder },
+    );
+  }
+}

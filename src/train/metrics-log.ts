@@ -1,3 +1,7 @@
+import { appendFile, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { writeAtomically } from "#core/files";
+
 /** What clustering found in an epoch, and how it compares with the truth where there is one. */
 export interface ClusteringRecord {
   readonly k1: number;
@@ -61,4 +65,79 @@ export interface TrainProgress {
   readonly secondsLeft?: number;
   readonly clusters?: number;
   readonly outliers?: number;
+}
+
+/** A line of metrics.jsonl. */
+export type MetricsRecord = IterationRecord | EpochRecord;
+
+/** A run's metrics.jsonl: one JSON object a line, an epoch's lines written together at its end. */
+export class MetricsLog {
+  readonly #path: string;
+  readonly #epochs: EpochRecord[] = [];
+  #pending = "";
+
+  private constructor(path: string) {
+    this.#path = path;
+  }
+
+  /**
+   * Opens a run's log and drops the lines of epochs that are about to be repeated.
+   *
+   * @param folder      the run's
+   * @param epochsDone  epochs whose lines stay; 0: the log starts anew
+   */
+  static async open(folder: string, epochsDone: number): Promise<MetricsLog> {
+    const log = new MetricsLog(join(folder, "metrics.jsonl"));
+    const kept =
+      epochsDone === 0 ? [] : await recordsUpTo(log.#path, epochsDone);
+    for (const record of kept)
+      if (record.kind === "epoch") log.#epochs.push(record);
+    await writeAtomically(
+      log.#path,
+      kept.map((record) => `${JSON.stringify(record)}\n`).join(""),
+    );
+    return log;
+  }
+
+  /** Every epoch logged so far, in order. */
+  get epochs(): readonly EpochRecord[] {
+    return this.#epochs;
+  }
+
+  /** Adds a line; it reaches the disk with its epoch's. */
+  iteration(record: IterationRecord): void {
+    this.#pending += `${JSON.stringify(record)}\n`;
+  }
+
+  /** Adds an epoch's line and writes all that wait. */
+  async epoch(record: EpochRecord): Promise<void> {
+    this.#epochs.push(record);
+    const lines = `${this.#pending}${JSON.stringify(record)}\n`;
+    this.#pending = "";
+    await appendFile(this.#path, lines);
+  }
+}
+
+/**
+ * The records of a run's metrics.jsonl, in order; a last line that was cut short is left out.
+ *
+ * @param folder  the run's
+ */
+export async function readMetrics(
+  folder: string,
+): Promise<readonly MetricsRecord[]> {
+  return recordsUpTo(join(folder, "metrics.jsonl"), Infinity);
+}
+
+async function recordsUpTo(
+  path: string,
+  epochsDone: number,
+): Promise<readonly MetricsRecord[]> {
+  const text = await readFile(path, "utf8");
+  // What follows the last line break was being written when the run was cut off.
+  return text
+    .split("\n")
+    .slice(0, -1)
+    .map((line) => JSON.parse(line) as MetricsRecord)
+    .filter(({ epoch }) => epoch <= epochsDone);
 }

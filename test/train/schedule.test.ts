@@ -1,0 +1,35 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { learningRateAt } from "../../src/train/schedule.js";
+
+describe("learningRateAt", () => {
+  test("falls to a tenth every twenty epochs by steps", () => {
+    const at = (epoch: number) =>
+      learningRateAt("step", 1, {
+        epoch,
+        iteration: 0,
+        epochs: 50,
+        iterations: 400,
+      });
+    assert.deepEqual([at(0), at(19)], [1, 1]);
+    assert.ok(Math.abs(at(20) - 0.1) < 1e-12);
+    assert.ok(Math.abs(at(49) - 0.01) < 1e-12);
+  });
+
+  test("falls from the first rate to one percent by the cosine, whatever the run's length", () => {
+    for (const [epochs, iterations] of [
+      [30, 40],
+      [1, 7],
+    ]) {
+      const at = (epoch: number, iteration: number) =>
+        learningRateAt("cosine", 2, { epoch, iteration, epochs, iterations });
+      assert.equal(at(0, 0), 2);
+      assert.ok(Math.abs(at(epochs - 1, iterations - 1) - 0.02) < 1e-12);
+    }
+  });
+
+  test("stays finite for a run of one iteration", () => {
+    const at = { epoch: 0, iteration: 0, epochs: 1, iterations: 1 };
+    assert.equal(learningRateAt("cosine", 1, at), 1);
+  });
+});
