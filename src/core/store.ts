@@ -1,3 +1,16 @@
+import { mkdir, stat, statfs } from "node:fs/promises";
+import { join } from "node:path";
+
+import { open, type Database, type Key, type RootDatabase } from "lmdb";
+
+import { assert, ClosedError } from "./errors.js";
+import { lockFolder, type FolderLock } from "./folder-lock.js";
+import {
+  StoreCorruptError,
+  StoreFullError,
+  StoreReadOnlyError,
+} from "./store-errors.js";
+
 /** A key of a table: compared part by part, numbers before strings; at most 1,900 bytes in all. */
 export type StoreKey = string | number | readonly (string | number)[];
 
@@ -36,8 +49,6 @@ export interface Writer {
 export interface StoreOptions {
   /** Writes are refused with less than this free on the disk. Default 256 MiB. */
   readonly minFreeBytes?: number;
-  /** Upper limit of the store's size. Default: none, it grows with the disk. */
-  readonly maxSizeBytes?: number;
   /** Free bytes of the disk under a folder; a double for tests. Default: statfs. */
   readonly freeBytes?: (folder: string) => Promise<number>;
 }
@@ -50,30 +61,289 @@ export interface StoreStatus {
   readonly writable: boolean;
 }
 
+type Operation = (tables: ReadonlyMap<string, Database>) => Promise<unknown>;
+
+/** Free disk below which even opening could end in SIGBUS: LMDB maps its files and then writes to the map. */
+const openingBytes = 1 << 20;
+
+const maxTables = 64;
+
+function keyOf(key: StoreKey): Key {
+  return typeof key === "object" ? [...key] : key;
+}
+
+function rangeOf(range: KeyRange): { start?: Key; end?: Key; limit?: number } {
+  return {
+    ...(range.start === undefined ? {} : { start: keyOf(range.start) }),
+    ...(range.end === undefined ? {} : { end: keyOf(range.end) }),
+    ...(range.limit === undefined ? {} : { limit: range.limit }),
+  };
+}
+
+async function freeBytesOf(folder: string): Promise<number> {
+  const disk = await statfs(folder);
+  return disk.bavail * disk.bsize;
+}
+
+/** lmdb rejects with a promise of the cause, which nobody handles unless we do. */
+async function causeOf(error: unknown): Promise<unknown> {
+  if (!(error instanceof Error) || !("commitError" in error)) return error;
+  try {
+    await (error.commitError as Promise<unknown>);
+    return error;
+  } catch (cause) {
+    return cause;
+  }
+}
+
+class StoreTable<Value> implements Table<Value> {
+  readonly name: string;
+  readonly database: Database;
+  readonly #assertOpen: () => void;
+
+  constructor(name: string, database: Database, assertOpen: () => void) {
+    this.name = name;
+    this.database = database;
+    this.#assertOpen = assertOpen;
+  }
+
+  get(key: StoreKey): Value | undefined {
+    this.#assertOpen();
+    return this.database.get(keyOf(key)) as Value | undefined;
+  }
+
+  has(key: StoreKey): boolean {
+    this.#assertOpen();
+    return this.database.doesExist(keyOf(key));
+  }
+
+  *range(range: KeyRange = {}): Iterable<{ key: StoreKey; value: Value }> {
+    this.#assertOpen();
+    for (const { key, value } of this.database.getRange(rangeOf(range)))
+      yield { key: key as StoreKey, value: value as Value };
+  }
+
+  count(range: KeyRange = {}): number {
+    this.#assertOpen();
+    return this.database.getKeysCount(rangeOf(range));
+  }
+}
+
 /** The LMDB environment of one data folder (`<folder>/store/`), owned by one process at a time. */
-export declare class Store {
-  private constructor();
+export class Store {
   readonly folder: string;
+  readonly #environment: RootDatabase;
+  readonly #lock: FolderLock;
+  readonly #minFreeBytes: number;
+  readonly #freeBytes: (folder: string) => Promise<number>;
+  readonly #tables = new Map<
+    string,
+    { encoding: ValueEncoding; table: StoreTable<unknown> }
+  >();
+  readonly #databases = new Map<string, Database>();
+  readonly #underWay = new Set<Promise<unknown>>();
+  #writable = true;
+  #closed: Promise<void> | undefined;
+
+  private constructor(
+    folder: string,
+    environment: RootDatabase,
+    lock: FolderLock,
+    options: StoreOptions,
+  ) {
+    this.folder = folder;
+    this.#environment = environment;
+    this.#lock = lock;
+    this.#minFreeBytes = options.minFreeBytes ?? 256 * 1024 * 1024;
+    this.#freeBytes = options.freeBytes ?? freeBytesOf;
+  }
+
   /**
    * Opens or makes the store and takes the folder's lock.
    *
    * @throws {StoreLockedError} another process has the folder
    * @throws {StoreReadOnlyError} the folder cannot be written
+   * @throws {StoreFullError} not even an empty store fits
    * @throws {StoreCorruptError} the file is no LMDB environment
    */
-  static open(folder: string, options?: StoreOptions): Promise<Store>;
+  static async open(
+    folder: string,
+    options: StoreOptions = {},
+  ): Promise<Store> {
+    const path = join(folder, "store");
+    let lock: FolderLock;
+    try {
+      await mkdir(path, { recursive: true });
+      lock = await lockFolder(folder);
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code ?? "";
+      if (["EROFS", "EACCES", "EPERM"].includes(code))
+        throw new StoreReadOnlyError(folder, code, { cause: error });
+      if (code === "ENOSPC") throw new StoreFullError(folder, 0, openingBytes);
+      throw error;
+    }
+    try {
+      const free = await (options.freeBytes ?? freeBytesOf)(folder);
+      if (free < openingBytes)
+        throw new StoreFullError(folder, free, openingBytes);
+      const environment = open({
+        path,
+        noSubdir: false,
+        encoding: "binary",
+        maxDbs: maxTables,
+        // A commit is then fsynced by LMDB itself before it counts, in the order LMDB was made for.
+        overlappingSync: false,
+      });
+      return new Store(folder, environment, lock, options);
+    } catch (error) {
+      lock.release();
+      if (error instanceof StoreFullError) throw error;
+      throw new StoreCorruptError(
+        folder,
+        error instanceof Error ? error.message : String(error),
+        { cause: error },
+      );
+    }
+  }
+
   /** The table of that name, made if it is not there. The same name gives the same table. */
   table(name: string, encoding: "bytes"): Table<Uint8Array>;
   table<Value>(name: string, encoding: "data"): Table<Value>;
+  table(name: string, encoding: ValueEncoding): Table<unknown> {
+    this.#assertOpen();
+    const known = this.#tables.get(name);
+    if (known !== undefined) {
+      assert(known.encoding === encoding, `table ${name} is ${known.encoding}`);
+      return known.table;
+    }
+    const database = this.#environment.openDB({
+      name,
+      encoding: encoding === "bytes" ? "binary" : "msgpack",
+    });
+    const table = new StoreTable(name, database, () => {
+      this.#assertOpen();
+    });
+    this.#tables.set(name, { encoding, table });
+    this.#databases.set(name, database);
+    return table;
+  }
+
   /**
    * One transaction: all of it is durable or none of it.
    *
    * @param action  collects the writes; synchronous; if it throws, nothing is written and the error passes on
    * @returns       what the action returned, after the transaction has been flushed to disk
-   * @throws {StoreFullError} too little space; @throws {StoreReadOnlyError}; @throws {ClosedError}
+   * @throws {StoreFullError} too little space
+   * @throws {StoreReadOnlyError} the disk takes no writes
+   * @throws {ClosedError}
    */
-  write<Result>(action: (writer: Writer) => Result): Promise<Result>;
-  status(): Promise<StoreStatus>;
+  async write<Result>(action: (writer: Writer) => Result): Promise<Result> {
+    this.#assertOpen();
+    const writing = this.#write(action);
+    this.#underWay.add(writing);
+    try {
+      return await writing;
+    } finally {
+      this.#underWay.delete(writing);
+    }
+  }
+
+  async #write<Result>(action: (writer: Writer) => Result): Promise<Result> {
+    const free = await this.#freeBytes(this.folder);
+    if (free < this.#minFreeBytes)
+      throw new StoreFullError(this.folder, free, this.#minFreeBytes);
+    const operations: Operation[] = [];
+    const result = action(this.#writer(operations));
+    if (operations.length === 0) return result;
+    try {
+      // Each write's own promise fails with its transaction: only the transaction's is waited for.
+      await this.#environment.batch(() => {
+        for (const operation of operations)
+          operation(this.#databases).catch(() => undefined);
+      });
+      await this.#environment.flushed;
+    } catch (error) {
+      throw await this.#failureOf(error);
+    }
+    this.#writable = true;
+    return result;
+  }
+
+  /** Sizes for metrics; asks the disk. */
+  async status(): Promise<StoreStatus> {
+    this.#assertOpen();
+    const disk = await statfs(this.folder);
+    const file = await stat(join(this.folder, "store", "data.mdb"));
+    const freeBytes = await this.#freeBytes(this.folder);
+    return {
+      sizeBytes: file.size,
+      freeBytes,
+      capacityBytes: disk.blocks * disk.bsize,
+      writable: this.#writable && freeBytes >= this.#minFreeBytes,
+    };
+  }
+
   /** Waits for writes under way, releases the lock; idempotent. */
-  close(): Promise<void>;
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    await Promise.allSettled([...this.#underWay]);
+    await this.#environment.close();
+    this.#lock.release();
+  }
+
+  #writer(operations: Operation[]): Writer {
+    const databaseOf = (
+      tables: ReadonlyMap<string, Database>,
+      name: string,
+    ): Database => {
+      const database = tables.get(name);
+      assert(database !== undefined, `table ${name} is of another store`);
+      return database;
+    };
+    return {
+      put: (table, key, value) =>
+        operations.push((tables) =>
+          databaseOf(tables, table.name).put(
+            keyOf(key),
+            value instanceof Uint8Array && !Buffer.isBuffer(value)
+              ? Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+              : value,
+          ),
+        ),
+      remove: (table, key) =>
+        operations.push((tables) =>
+          databaseOf(tables, table.name).remove(keyOf(key)),
+        ),
+      removeRange: (table, range) => {
+        const database = databaseOf(this.#databases, table.name);
+        for (const key of database.getKeys(rangeOf(range)))
+          operations.push(() => database.remove(key));
+      },
+    };
+  }
+
+  async #failureOf(error: unknown): Promise<unknown> {
+    const cause = await causeOf(error);
+    const free = await this.#freeBytes(this.folder).catch(() => 0);
+    const message = cause instanceof Error ? cause.message : String(cause);
+    this.#writable = false;
+    // LMDB answers a short write, which is how a full disk shows first, with EIO.
+    if (
+      /no space/i.test(message) ||
+      free < Math.max(openingBytes, this.#minFreeBytes)
+    )
+      return new StoreFullError(this.folder, free, this.#minFreeBytes, {
+        cause,
+      });
+    return new StoreReadOnlyError(this.folder, message, { cause });
+  }
+
+  #assertOpen(): void {
+    if (this.#closed !== undefined)
+      throw new ClosedError(`store ${this.folder}`);
+  }
 }

@@ -259,15 +259,12 @@ export class IndexFailedError extends ReidError<{
   }
 }
 
-/** An AbortSignal stopped a call that was under way. */
-export class SearchCancelledError extends ReidError<{ gallery: string }> {
+/** An AbortSignal stopped a search that was under way. */
+export class SearchCancelledError extends ReidError<Record<string, never>> {
   readonly code = "CANCELLED";
   readonly kind = "cancelled";
 
-  constructor(gallery: string) {
-    super(
-      `search in gallery "${gallery}" was cancelled by the caller: send it again`,
-      { gallery },
-    );
+  constructor() {
+    super("search was cancelled by the caller: send it again", {});
   }
 }

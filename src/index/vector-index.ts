@@ -1,0 +1,73 @@
+import type { IndexSpec } from "./index-kinds.js";
+
+/** Which ids take part in a search. */
+export interface IdFilter {
+  /** `only`: these; `except`: all but these. */
+  readonly mode: "only" | "except";
+  /** float64 [N], whole numbers below 2^53, any order. */
+  readonly ids: Float64Array;
+}
+
+/** The nearest ids of each query. */
+export interface Neighbours {
+  /** float64 [Q, k]; −1 fills rows that came back short. */
+  readonly ids: Float64Array;
+  /** float32 [Q, k]; inner products, falling, ties by rising id; −Infinity where the id is −1. */
+  readonly similarities: Float32Array;
+  /** No approximation was made. */
+  readonly exact: boolean;
+}
+
+/** Settings of one search. */
+export interface IndexSearchOptions {
+  readonly k: number;
+  /** `exact` compares with every id that passes; default index. */
+  readonly mode?: "index" | "exact";
+  readonly filter?: IdFilter;
+  /** efSearch; default the index's. */
+  readonly effort?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** What an index holds. */
+export interface IndexFacts {
+  /** Ids that a search can find. */
+  readonly count: number;
+  /** Removed, but still in memory until `compact`. */
+  readonly tombstones: number;
+  readonly sizeBytes: number;
+}
+
+/** Features under numeric ids, searched by inner product; knows no identities and no cameras. */
+export interface VectorIndex {
+  readonly spec: IndexSpec;
+  readonly dimension: number;
+  /**
+   * Adds rows; all or none.
+   *
+   * @param ids       float64 [N], whole numbers in [0, 2^53), none of them in the index; copied
+   * @param features  float32 [N, D]; copied before this returns
+   */
+  add(ids: Float64Array, features: Float32Array): Promise<void>;
+  /** @returns how many of the ids were there */
+  remove(ids: Float64Array): Promise<number>;
+  /**
+   * @param queries  float32 [Q, D], finite; copied before this returns
+   * @throws {SearchCancelledError} the signal fired; the search stops at the next block
+   */
+  search(
+    queries: Float32Array,
+    options: IndexSearchOptions,
+  ): Promise<Neighbours>;
+  /** Every id, in no particular order. */
+  ids(): Promise<Float64Array>;
+  /** float32 [N, D], NaN rows for ids that are not there. */
+  features(ids: Float64Array): Promise<Float32Array>;
+  /** Gives back what tombstones hold; searches go on meanwhile. */
+  compact(): Promise<void>;
+  /** Writes the index to a file and flushes it. */
+  save(path: string): Promise<void>;
+  facts(): Promise<IndexFacts>;
+  /** Waits for calls under way; idempotent. */
+  close(): Promise<void>;
+}
