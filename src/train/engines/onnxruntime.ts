@@ -1,5 +1,128 @@
 import { InferenceSession, Tensor as RuntimeTensor } from "onnxruntime-node";
-import type { ArrayOf, DataType, Tensor } from "#onnx/graph";
+import type { ArrayOf, DataType, Model, Tensor } from "#onnx/graph";
+import { ShapeError } from "#core/errors";
+import { readModel, writeModel } from "#onnx/model";
+import type {
+  Device,
+  EncoderOptions,
+  EncoderSession,
+  SessionOptions,
+  TrainingEngine,
+  TrainingSession,
+} from "../engine.js";
+import { EngineUnavailableError } from "../errors.js";
+import {
+  type CompiledGraph,
+  EVALUATION_BATCH,
+  GraphSession,
+} from "./graph-session.js";
+import { nearestRows } from "./neighbours.js";
+
+/** Settings of the engine where no session is open. */
+export interface EngineOptions {
+  /** Threads of the neighbour search; 0: as many as there are cores. */
+  readonly threads?: number;
+}
+
+/** The training engine on onnxruntime: training graphs are ONNX, run by the runtime that also serves. */
+export function createOnnxruntimeEngine({
+  threads = 0,
+}: EngineOptions = {}): TrainingEngine {
+  return {
+    name: "onnxruntime",
+    open: async (options: SessionOptions): Promise<TrainingSession> => {
+      requireDevice(options.device);
+      return new GraphSession(options, (model) =>
+        compileGraph(model, options.threads),
+      );
+    },
+    load: loadEncoder,
+    neighbours: (features, dimension, k) =>
+      nearestRows({ features, dimension, k }, (model) =>
+        compileGraph(model, threads),
+      ),
+  };
+}
+
+async function loadEncoder(
+  encoder: Uint8Array,
+  { heightPx, widthPx, device, threads }: EncoderOptions,
+): Promise<EncoderSession> {
+  requireDevice(device);
+  const model = readModel(encoder);
+  const [input] = model.graph.inputs;
+  const [output] = model.graph.outputs;
+  const dimension = output.dims[1];
+  if (typeof dimension !== "number")
+    throw new ShapeError(
+      `encoder output "${output.name}"`,
+      "[batch, D]",
+      `[${output.dims.join(", ")}]`,
+    );
+  const graph = await compileGraph(model, threads);
+  return {
+    dimension,
+    async embed(crops, count) {
+      const features = new Float32Array(count * dimension);
+      const size = heightPx * widthPx * 3;
+      for (let start = 0; start < count; start += EVALUATION_BATCH) {
+        const end = Math.min(count, start + EVALUATION_BATCH);
+        const dims = [end - start, heightPx, widthPx, 3];
+        const data = crops.subarray(start * size, end * size);
+        const target = features.subarray(start * dimension, end * dimension);
+        await graph.run(
+          { [input.name]: { dataType: "uint8", dims, data } },
+          {
+            [output.name]: {
+              dataType: "float32",
+              dims: [end - start, dimension],
+              data: target,
+            },
+          },
+          [],
+        );
+      }
+      return features;
+    },
+    close: () => graph.close(),
+  };
+}
+
+/** @throws {EngineUnavailableError} the device was asked for and this build of onnxruntime-node does not have it */
+function requireDevice(device: Device): void {
+  if (device === "auto" || device === "cpu") return;
+  throw new EngineUnavailableError(
+    "onnxruntime",
+    device,
+    "train with --device cpu; gradients were only checked on the CPU provider",
+  );
+}
+
+async function compileGraph(
+  model: Model,
+  threads: number,
+): Promise<CompiledGraph> {
+  const session = await InferenceSession.create(writeModel(model), {
+    executionProviders: ["cpu"],
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    graphOptimizationLevel: "all",
+    logSeverityLevel: 3,
+  });
+  return {
+    async run(feeds, targets, fetches) {
+      const wanted: Record<string, RuntimeTensor | null> = {};
+      for (const [name, tensor] of Object.entries(targets))
+        wanted[name] = runtimeTensor(tensor);
+      for (const name of fetches) wanted[name] = null;
+      const fetched = await session.run(runtimeTensors(feeds), wanted);
+      return Object.fromEntries(
+        fetches.map((name) => [name, plainTensor(fetched[name])]),
+      );
+    },
+    close: () => session.release(),
+  };
+}
 
 /** A compiled graph that takes and gives plain tensors. */
 export interface Runner {
@@ -43,10 +166,7 @@ export async function createRunner(
     inputNames: session.inputNames,
     outputNames: session.outputNames,
     async run(feeds) {
-      const runtimeFeeds: Record<string, RuntimeTensor> = {};
-      for (const [name, tensor] of Object.entries(feeds))
-        runtimeFeeds[name] = runtimeTensor(tensor);
-      const fetched = await session.run(runtimeFeeds);
+      const fetched = await session.run(runtimeTensors(feeds));
       const outputs: Record<string, Tensor> = {};
       for (const [name, tensor] of Object.entries(fetched))
         outputs[name] = plainTensor(tensor);
@@ -54,6 +174,17 @@ export async function createRunner(
     },
     close: () => session.release(),
   };
+}
+
+function runtimeTensors(
+  tensors: Readonly<Record<string, Tensor>>,
+): Record<string, RuntimeTensor> {
+  return Object.fromEntries(
+    Object.entries(tensors).map(([name, tensor]) => [
+      name,
+      runtimeTensor(tensor),
+    ]),
+  );
 }
 
 /** onnxruntime's view of a tensor: same memory. */
