@@ -44,6 +44,7 @@ export const names = {
   /** float32 [B, D], unit rows, the domains one after another. */
   features: "features",
   gradient: (group: Group) => `${group}/gradient`,
+  cotangent: "cotangent",
 } as const;
 
 /** The groups whose weights move when crops of these domains are seen. */
@@ -121,6 +122,28 @@ export function statisticsGraph(
   return writer.model();
 }
 
+/**
+ * The gradient of Σ feature · cotangent with respect to every trained number, of one group (`source/images` in).
+ *
+ * @param mode  batch norms use the batch's statistics, or the running ones
+ */
+export function gradientGraph(
+  options: GraphOptions,
+  layout: ParameterLayout,
+  mode: BatchNormMode,
+): Model {
+  const writer = new TrainingGraphWriter(options, layout, ["source"]);
+  const feature = writer.encoder(mode);
+  const { g } = writer;
+  const cotangent = writer.input(names.cotangent, feature.dims);
+  writer.builder.output(feature.name, "float32", feature.dims, names.features);
+  writer.writeUpdates(g.sum(g.mul(feature, cotangent), [0, 1]), "gradients");
+  return writer.model();
+}
+
+/** Whose statistics batch norms normalize by. */
+export type BatchNormMode = "of the batch" | "running";
+
 /** Statistics of one batch norm in a batch, [G, C] each. */
 interface BatchStatistics {
   readonly node: Node;
@@ -188,8 +211,8 @@ class TrainingGraphWriter {
     return value;
   }
 
-  /** Writes the encoder's nodes with batch norms in training mode. @returns its output [B, D] */
-  encoder(): ValueInfo {
+  /** Writes the encoder's nodes. @returns its output [B, D] */
+  encoder(mode: BatchNormMode = "of the batch"): ValueInfo {
     const { encoder, heightPx, widthPx } = this.#options;
     const { graph } = encoder;
     const values = encoderValues(encoder, { heightPx, widthPx }, this.#batch);
@@ -205,7 +228,7 @@ class TrainingGraphWriter {
     for (const [name, value] of values)
       if (!renamed.has(name)) this.#values.set(name, value);
     for (const node of graph.nodes) {
-      if (isBatchNormalization(node))
+      if (mode === "of the batch" && isBatchNormalization(node))
         this.#batchNormalization(node, renamed, values);
       else {
         const inputs = node.inputs.map((input) => renamed.get(input) ?? input);
