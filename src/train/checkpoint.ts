@@ -19,7 +19,7 @@ export interface Checkpoint {
   readonly epochsDone: number;
   readonly training: TrainingState;
   readonly memory: MemoryState | undefined;
-  readonly clustering: ClusteringState;
+  readonly clustering: ClusteringState | undefined;
   /** Largest validation mAP so far and its epoch, with `select: best`. */
   readonly best: BestEpoch | undefined;
 }
@@ -66,7 +66,7 @@ interface Header {
         readonly rows: number;
       }
     | undefined;
-  readonly clustering: ClusteringState;
+  readonly clustering: ClusteringState | undefined;
   readonly best: BestEpoch | undefined;
 }
 

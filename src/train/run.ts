@@ -107,6 +107,11 @@ export class Run {
     };
   }
 
+  /** Stops the run between two iterations. */
+  get signal(): AbortSignal | undefined {
+    return this.context.signal;
+  }
+
   /** Tells where the run is; what is not said stays as it was. */
   report(change: Partial<TrainProgress>): void {
     this.#progress = { ...this.#progress, ...change };

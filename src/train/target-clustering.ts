@@ -1,5 +1,4 @@
 import { partitionAgreement } from "#memory/agreement";
-import { centreByCamera } from "#memory/centring";
 import { ClusteringWorker } from "#memory/clustering";
 import type { Clustering } from "#memory/clustering-run";
 import type { ReliabilityCriterion as MemoryCriterion } from "#memory/pseudo-labels";
@@ -28,6 +27,7 @@ export interface TargetClusteringOptions {
   /** int32 [N], only compared with, never learned from; absent where there is no truth. */
   readonly identities: Int32Array | undefined;
   readonly onMessage: (line: string) => void;
+  readonly signal: AbortSignal | undefined;
 }
 
 /** Labels of the target's instances for one epoch. */
@@ -87,7 +87,7 @@ export class TargetClustering {
     if (settings.cluster === "none") return this.#instanceLabels(count);
     const features =
       settings.clusterCentre === "camera"
-        ? centreByCamera(rows, this.#options.cameras, dimension)
+        ? await this.#worker.centre(rows, this.#options.cameras, dimension)
         : rows;
     const isChoosing =
       settings.chooseClustering && epoch % CHOICE_EPOCHS === 0 && count > 1;
@@ -101,11 +101,15 @@ export class TargetClustering {
     );
     const input = { features, dimension, neighbours };
     if (isChoosing) await this.#choose(input, epoch);
-    const clustering = await this.#worker.cluster(input, {
-      ...settings.clustering,
-      ...this.#setting(),
-      criterion: criteria[settings.reliability],
-    });
+    const clustering = await this.#worker.cluster(
+      input,
+      {
+        ...settings.clustering,
+        ...this.#setting(),
+        criterion: criteria[settings.reliability],
+      },
+      this.#options.signal,
+    );
     this.#state = {
       ...this.#state,
       independenceThreshold: clustering.independenceThreshold ?? null,
@@ -139,13 +143,17 @@ export class TargetClustering {
     const { settings, onMessage } = this.#options;
     const { k1, k2, eps } = this.#state;
     const { epsGap, minSamples } = settings.clustering;
-    const { chosen, changed } = await this.#worker.choose(input, {
-      epsGap,
-      minSamples,
-      maxInstances: GRID_INSTANCES,
-      seed: settings.seed,
-      ...(epoch === 0 ? {} : { current: { k1, eps } }),
-    });
+    const { chosen, changed } = await this.#worker.choose(
+      input,
+      {
+        epsGap,
+        minSamples,
+        maxInstances: GRID_INSTANCES,
+        seed: settings.seed,
+        ...(epoch === 0 ? {} : { current: { k1, eps } }),
+      },
+      this.#options.signal,
+    );
     if (epoch > 0 && !changed) return;
     this.#state = {
       independenceThreshold: null,
