@@ -8,7 +8,7 @@ import type {
   TrainingEngine,
   TrainingSession,
 } from "./engine.js";
-import type { EpochRecord, MetricsLog, TrainProgress } from "./metrics-log.js";
+import type { MetricsLog, TrainProgress } from "./metrics-log.js";
 import type { TrainSettings } from "./settings.js";
 import type { TargetClustering } from "./target-clustering.js";
 
@@ -21,21 +21,6 @@ export interface TrainContext {
   readonly onProgress?: (progress: TrainProgress) => void;
   /** A line for people: what was chosen, what matched, what was skipped. */
   readonly onMessage?: (line: string) => void;
-}
-
-/** What a run leaves behind. */
-export interface TrainResult {
-  /** The run's folder: bundle/, metrics.jsonl, settings.json, report.html, checkpoints/. */
-  readonly folder: string;
-  /** The bundle's folder. */
-  readonly bundle: string;
-  /** Mode `source` with a target: the same encoder with the target's own batch-norm statistics. */
-  readonly targetStatisticsBundle?: string;
-  readonly settings: TrainSettings;
-  readonly epochs: readonly EpochRecord[];
-  /** Largest difference between the training graph and the bundle over up to 64 crops. */
-  readonly verificationError: number;
-  readonly published?: { readonly name: string; readonly version: number };
 }
 
 /** What a run is opened with. */

@@ -1,7 +1,6 @@
 import { randomStream } from "#core/random";
 import type { HybridMemory } from "#memory/hybrid-memory";
 import { BatchQueue, type Batch, type Batches } from "./batch-queue.js";
-import type { BestEpoch } from "./checkpoint.js";
 import type { DomainCrops } from "./domain-crops.js";
 import type {
   Domain,
@@ -11,103 +10,13 @@ import type {
 } from "./engine.js";
 import { LossNotFiniteError } from "./errors.js";
 import type { ClusteringRecord, EpochRecord } from "./metrics-log.js";
-import { keepRun, restoreBest } from "./run-checkpoint.js";
-import { exportBundle } from "./run-export.js";
 import { embedCrops, startMemory, takeStatistics } from "./run-memory.js";
-import { closeRun, openRun, optionsOfRun } from "./run-opening.js";
-import type { Run, TrainContext, TrainResult } from "./run.js";
+import type { Run } from "./run.js";
 import { GroupSampler } from "./sampler.js";
 import { learningRateAt } from "./schedule.js";
-import type { Mode, TrainOptions } from "./settings.js";
-import { openValidation } from "./validation.js";
 
 /** What an epoch trains: the source alone, or the target with it. */
 export type Phase = EpochRecord["phase"];
-
-/**
- * Trains or adapts an encoder as the options say and leaves the run's folder behind: bundle/, metrics.jsonl,
- * settings.json, checkpoints/.
- *
- * With `resume` it goes on after the newest checkpoint and ends as the uninterrupted run would have, bit for bit.
- *
- * @throws {RunExistsError}     the folder holds a run and `resume` was not asked for
- * @throws {DataSetLayoutError} the data does not fit its format
- * @throws {ConfigError}        a setting is out of range, or two do not go together
- * @throws {LossNotFiniteError} the loss is NaN or infinite; the checkpoint before stays
- */
-export async function train(
-  options: TrainOptions,
-  context: TrainContext,
-): Promise<TrainResult> {
-  const all = await optionsOfRun(options);
-  const { run, epochsDone, best: bestBefore } = await openRun(all, context);
-  try {
-    const validation = await openValidation(run, all);
-    let best = bestBefore;
-    for (let epoch = epochsDone; epoch < run.settings.epochs; epoch++) {
-      const record = {
-        ...(await runEpoch(run, epoch)),
-        ...(await validation?.evaluate()),
-      };
-      if (run.settings.select === "best") best = betterOf(best, record);
-      await run.log.epoch(record);
-      await keepRun(run, all.out, epoch + 1, best);
-    }
-    return await finish(run, all, best);
-  } finally {
-    await closeRun(run);
-  }
-}
-
-/** The epoch with the larger validation mAP; the earlier one where they are equal. */
-function betterOf(
-  best: BestEpoch | undefined,
-  { epoch, mAP = 0 }: EpochRecord,
-): BestEpoch {
-  return best !== undefined && best.mAP >= mAP ? best : { epoch, mAP };
-}
-
-/** Exports what the run has come to. */
-async function finish(
-  run: Run,
-  options: TrainOptions,
-  best: BestEpoch | undefined,
-): Promise<TrainResult> {
-  const { settings, target, session } = run;
-  run.report({ stage: "exporting", secondsLeft: 0 });
-  if (best !== undefined) await restoreBest(run, options.out);
-  const { folder, ...verified } = await exportBundle(run, {
-    options,
-    folder: "bundle",
-    domain: settings.domainSpecificBatchNorm
-      ? settings.exportDomain
-      : soleDomain(settings.mode),
-    best,
-  });
-  const result = {
-    folder: options.out,
-    bundle: folder,
-    settings,
-    epochs: run.log.epochs,
-    ...verified,
-  };
-  if (settings.mode !== "source" || target === undefined) return result;
-  session.copySourceToTarget();
-  await takeStatistics(run, target, "target");
-  const { publish: _, ...kept } = options;
-  const shifted = await exportBundle(run, {
-    options: kept,
-    folder: "bundle-target-statistics",
-    domain: "target",
-    best,
-  });
-  return { ...result, targetStatisticsBundle: shifted.folder };
-}
-
-/** With one copy of the batch norms its name matters only to the engine. */
-function soleDomain(mode: Mode): Domain {
-  return mode === "source" ? "source" : "target";
-}
 
 /**
  * One epoch of self-paced contrastive learning: cluster the target's memory rows, keep what is reliable, then
