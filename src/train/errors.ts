@@ -183,3 +183,107 @@ export class RunExistsError extends ReidError<{ folder: string }> {
     );
   }
 }
+
+/** Queries or a gallery that cannot be judged by. */
+export class EvaluationSetError extends ReidError<{
+  set: string;
+  problem: string;
+}> {
+  readonly code = "EVALUATION_SET";
+  readonly kind = "invalid-argument";
+
+  constructor(set: string, problem: string, remedy: string) {
+    super(`${set} set has ${problem}: ${remedy}`, { set, problem });
+  }
+}
+
+/** A word that is neither a built-in encoder nor a file. */
+export class EncoderNotFoundError extends ReidError<{ encoder: string }> {
+  readonly code = "ENCODER_NOT_FOUND";
+  readonly kind = "not-found";
+
+  constructor(encoder: string, known: readonly string[]) {
+    super(
+      `no encoder "${encoder}": give an .onnx file, or one of ${known.join(", ")}`,
+      { encoder },
+    );
+  }
+}
+
+/** An encoder file that does not take exactly one image. */
+export class EncoderInputsError extends ReidError<{ received: string }> {
+  readonly code = "ENCODER_INPUTS";
+  readonly kind = "invalid-argument";
+
+  constructor(received: string) {
+    super(
+      `encoder takes ${received}, expected one float32 input [batch, 3, height, width]: export it with the image as its only input`,
+      { received },
+    );
+  }
+}
+
+/** An encoder file that does not end in exactly one feature. */
+export class EncoderOutputError extends ReidError<{ received: string }> {
+  readonly code = "ENCODER_OUTPUT";
+  readonly kind = "invalid-argument";
+
+  constructor(received: string) {
+    super(
+      `encoder gives ${received}, expected one feature [batch, D]: name the node that makes it with --feature-node`,
+      { received },
+    );
+  }
+}
+
+/** `--feature-node` names nothing in the file. */
+export class FeatureNodeNotFoundError extends ReidError<{ node: string }> {
+  readonly code = "FEATURE_NODE_NOT_FOUND";
+  readonly kind = "not-found";
+
+  constructor(node: string, candidates: readonly string[]) {
+    super(
+      `encoder has no node or value "${node}": the last ones of shape [batch, D] are ${candidates.join(", ")}`,
+      { node },
+    );
+  }
+}
+
+/** An encoder that cannot take crops of that size. */
+export class EncoderSizeError extends ReidError<{
+  heightPx: number;
+  widthPx: number;
+  reason: string;
+}> {
+  readonly code = "ENCODER_SIZE";
+  readonly kind = "invalid-argument";
+
+  constructor(
+    size: { readonly heightPx: number; readonly widthPx: number },
+    reason: string,
+    options?: ErrorOptions,
+  ) {
+    super(
+      `encoder does not take crops of ${size.heightPx} × ${size.widthPx}, ${reason}: give --height and --width that it was made for`,
+      { heightPx: size.heightPx, widthPx: size.widthPx, reason },
+      options,
+    );
+  }
+}
+
+/** A weights file of which nothing fits the encoder. */
+export class WeightsUnmatchedError extends ReidError<{
+  weights: number;
+  expected: number;
+}> {
+  readonly code = "WEIGHTS_UNMATCHED";
+  readonly kind = "invalid-argument";
+
+  constructor(weights: readonly string[], expected: readonly string[]) {
+    const some = (names: readonly string[]) => names.slice(0, 3).join(", ");
+    super(
+      `no weight fits by name and shape, the file has ${some(weights)} …, the encoder ${some(expected)} …: export the weights with batch norms kept and names as PyTorch has them`,
+      { weights: weights.length, expected: expected.length },
+    );
+  }
+}
