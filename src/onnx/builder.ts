@@ -35,7 +35,9 @@ export class GraphBuilder {
   readonly #outputs: ValueInfo[] = [];
   readonly #initializers = new Map<string, Tensor>();
   readonly #nodes: Node[] = [];
+  /** Values and nodes are named apart: exporters often give both the same name. */
   readonly #names = new Set<string>();
+  readonly #nodeNames = new Set<string>();
   readonly #counters = new Map<string, number>();
   readonly #scalars = new Map<string, string>();
 
@@ -57,23 +59,18 @@ export class GraphBuilder {
     for (const { name } of graph.inputs) builder.#names.add(name);
     for (const name of graph.initializers.keys()) builder.#names.add(name);
     for (const node of graph.nodes) {
-      builder.#names.add(node.name);
+      builder.#nodeNames.add(node.name);
       for (const output of node.outputs) builder.#names.add(output);
     }
     return builder;
   }
 
-  /** A name nobody has: the stem itself, else the stem with a number. */
+  /** A value name that is free: the stem itself, else the stem with a number. Calling again gives another one. */
   uniqueName(stem: string): string {
-    let name = stem;
-    let count = this.#counters.get(stem) ?? 0;
-    while (this.#names.has(name)) name = `${stem}_${++count}`;
-    this.#counters.set(stem, count);
-    this.#names.add(name);
-    return name;
+    return this.#unique(stem, this.#names);
   }
 
-  /** Whether a value or node of that name exists. */
+  /** Whether a value of that name exists. */
   has(name: string): boolean {
     return this.#names.has(name);
   }
@@ -115,11 +112,11 @@ export class GraphBuilder {
    */
   constant(value: number | Tensor, name?: string): string {
     if (typeof value !== "number")
-      return this.initializer(this.uniqueNameFree(name ?? "constant"), value);
+      return this.#add(this.uniqueName(name ?? "constant"), value);
     const key = Object.is(value, -0) ? "-0" : String(value);
     const shared = name === undefined ? this.#scalars.get(key) : undefined;
     if (shared !== undefined) return shared;
-    const made = this.initializer(this.uniqueNameFree(name ?? "constant"), {
+    const made = this.#add(this.uniqueName(name ?? "constant"), {
       dataType: "float32",
       dims: [],
       data: Float32Array.of(value),
@@ -133,7 +130,7 @@ export class GraphBuilder {
     const key = `[${values.join(",")}]`;
     const shared = name === undefined ? this.#scalars.get(key) : undefined;
     if (shared !== undefined) return shared;
-    const made = this.initializer(this.uniqueNameFree(name ?? "ints"), {
+    const made = this.#add(this.uniqueName(name ?? "ints"), {
       dataType: "int64",
       dims: [values.length],
       data: BigInt64Array.from(values, BigInt),
@@ -148,7 +145,7 @@ export class GraphBuilder {
     inputs: readonly string[],
     { attributes = {}, outputs = 1, domain = "", name }: NodeOptions = {},
   ): string[] {
-    const own = this.uniqueName(name ?? opType);
+    const own = this.#unique(name ?? opType, this.#nodeNames);
     const names =
       typeof outputs === "number"
         ? Array.from({ length: outputs }, (_, i) =>
@@ -199,9 +196,17 @@ export class GraphBuilder {
     this.#names.add(name);
   }
 
-  private uniqueNameFree(stem: string): string {
-    const name = this.uniqueName(stem);
-    this.#names.delete(name);
+  #add(name: string, tensor: Tensor): string {
+    this.#initializers.set(name, tensor);
+    return name;
+  }
+
+  #unique(stem: string, taken: Set<string>): string {
+    let name = stem;
+    let count = this.#counters.get(stem) ?? 0;
+    while (taken.has(name)) name = `${stem}_${++count}`;
+    this.#counters.set(stem, count);
+    taken.add(name);
     return name;
   }
 }
