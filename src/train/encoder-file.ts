@@ -77,14 +77,22 @@ export async function openEncoder(
   return { ...opened, model, pretrained: true, weights: report };
 }
 
-async function readEncoderFile(path: string): Promise<Uint8Array> {
+/**
+ * The bytes of an encoder file.
+ *
+ * @param names  what else the caller would have taken, for the message
+ * @throws {EncoderNotFoundError} no such file
+ */
+export async function readEncoderFile(
+  path: string,
+  names: readonly string[] = [],
+): Promise<Uint8Array> {
   return readFile(path).catch((error: unknown) => {
-    if (
+    const isMissing =
       error instanceof Error &&
       "code" in error &&
-      (error.code === "ENOENT" || error.code === "EISDIR")
-    )
-      throw new EncoderNotFoundError(path, Object.keys(encoders));
+      ["ENOENT", "EISDIR", "ENOTDIR"].includes(String(error.code));
+    if (isMissing) throw new EncoderNotFoundError(path, names);
     throw error;
   });
 }

@@ -202,11 +202,10 @@ export class EncoderNotFoundError extends ReidError<{ encoder: string }> {
   readonly code = "ENCODER_NOT_FOUND";
   readonly kind = "not-found";
 
+  /** @param known  names that would do as well; none where only a file is taken */
   constructor(encoder: string, known: readonly string[]) {
-    super(
-      `no encoder "${encoder}": give an .onnx file, or one of ${known.join(", ")}`,
-      { encoder },
-    );
+    const names = known.length === 0 ? "" : `, or one of ${known.join(", ")}`;
+    super(`no encoder "${encoder}": give an .onnx file${names}`, { encoder });
   }
 }
 

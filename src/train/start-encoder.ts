@@ -1,10 +1,9 @@
-import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
-import { ConfigError } from "#core/errors";
 import type { Model } from "#onnx/graph";
-import { readModel } from "#onnx/model";
-import { encoders, isEncoderName } from "./encoders.js";
+import { openEncoder } from "./encoder-file.js";
+import { isEncoderName } from "./encoders.js";
 import type { TrainOptions } from "./settings.js";
+import type { WeightReport } from "./weights.js";
 
 /** The encoder a run starts from. */
 export interface StartEncoder {
@@ -19,64 +18,57 @@ export interface StartEncoder {
   readonly messages: readonly string[];
 }
 
+/** Names printed of a longer list. */
+const SHOWN_NAMES = 5;
+
 /**
  * Builds or reads the encoder a run starts from.
  *
- * @throws {ConfigError}        neither a built-in name nor an ONNX file
- * @throws {OnnxMalformedError} the file is not ONNX
+ * @throws as `openEncoder`
  */
 export async function openStartEncoder(
   options: TrainOptions,
 ): Promise<StartEncoder> {
-  const name = options.encoder ?? "resnet50";
-  if (isEncoderName(name)) return build(name, options);
-  if (name.toLowerCase().endsWith(".onnx")) return read(name, options);
-  throw new ConfigError(
-    "encoder",
-    `"${name}"`,
-    `an ONNX file, or one of ${Object.keys(encoders).join(", ")}`,
-  );
-}
-
-async function build(
-  name: keyof typeof encoders,
-  options: TrainOptions,
-): Promise<StartEncoder> {
-  const entry = encoders[name];
-  const heightPx = options.heightPx ?? entry.heightPx;
-  const widthPx = options.widthPx ?? entry.widthPx;
-  const encoder = entry.build({
-    heightPx,
-    widthPx,
+  const encoder = options.encoder ?? "resnet50";
+  const opened = await openEncoder({
+    encoder,
     seed: options.seed ?? 1,
-    features: options.features ?? 0,
+    heightPx: options.heightPx,
+    widthPx: options.widthPx,
+    features: options.features,
+    featureNode: options.featureNode,
+    weights: options.weights,
   });
+  const { model, pretrained, heightPx, widthPx, weights } = opened;
   return {
-    encoder,
-    name,
-    pretrained: false,
+    encoder: model,
+    name: isEncoderName(encoder) ? encoder : basename(encoder),
+    pretrained,
     heightPx,
     widthPx,
-    messages: [],
+    messages:
+      weights === undefined
+        ? []
+        : messagesOf(weights, basename(options.weights ?? "")),
   };
 }
 
-async function read(
-  path: string,
-  options: TrainOptions,
-): Promise<StartEncoder> {
-  const encoder = readModel(await readFile(path));
-  const [, , height, width] = encoder.graph.inputs[0].dims;
-  return {
-    encoder,
-    name: basename(path),
-    pretrained: true,
-    heightPx: options.heightPx ?? sizeOf(height, 256),
-    widthPx: options.widthPx ?? sizeOf(width, 128),
-    messages: [],
-  };
+/** What of a weights file was used, line by line. */
+function messagesOf(report: WeightReport, file: string): string[] {
+  const { matched, missing, reshaped, unused } = report;
+  const total = matched.length + missing.length + reshaped.length;
+  const lines = [
+    `weights from ${file}: ${matched.length} of ${total} matched by name and shape`,
+  ];
+  if (missing.length > 0) lines.push(`not in the file: ${some(missing)}`);
+  if (reshaped.length > 0)
+    lines.push(`of another shape: ${some(reshaped.map(({ name }) => name))}`);
+  if (unused.length > 0) lines.push(`in the file, not used: ${some(unused)}`);
+  return lines;
 }
 
-function sizeOf(dimension: number | string | undefined, other: number): number {
-  return typeof dimension === "number" && dimension > 0 ? dimension : other;
+function some(names: readonly string[]): string {
+  const rest = names.length - SHOWN_NAMES;
+  const shown = names.slice(0, SHOWN_NAMES).join(", ");
+  return rest > 0 ? `${shown} and ${rest} more` : shown;
 }
