@@ -4,12 +4,6 @@ import type { Writer } from "#core/store";
 import type { Filter } from "./filter.js";
 import type { IndexSpec } from "./index-kinds.js";
 
-/** Where this room says what an operator should know; core/log.ts fits. */
-export interface IndexLog {
-  info(message: string, facts?: Readonly<Record<string, unknown>>): void;
-  warn(message: string, facts?: Readonly<Record<string, unknown>>): void;
-}
-
 /** An encoder's name and version; version ≥ 1. */
 export interface ModelVersion {
   readonly name: string;

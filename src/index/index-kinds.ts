@@ -28,10 +28,18 @@ export const hnswDefaults: HnswSpec = {
   efSearch: 128,
 };
 
-/** What each kind of index can do; a new kind is a new row here and in native/index_kinds.cc. */
+/** What each kind of index does; a new kind is a new row here and in native/index_kinds.cc. */
 export const indexKinds: Readonly<
-  Record<IndexKind, { readonly exact: boolean; readonly effort: string }>
+  Record<
+    IndexKind,
+    {
+      /** Every search compares with every entry. */
+      readonly exact: boolean;
+      /** An entry leaves at once; else as a tombstone until the index is compacted. */
+      readonly removes: boolean;
+    }
+  >
 > = {
-  flat: { exact: true, effort: "none" },
-  hnsw: { exact: false, effort: "efSearch" },
+  flat: { exact: true, removes: true },
+  hnsw: { exact: false, removes: false },
 };

@@ -1,5 +1,9 @@
-import type { Store, Writer } from "#core/store";
+import { createHash } from "node:crypto";
+
 import type { Clock } from "#core/clock";
+import type { Store, Table, Writer } from "#core/store";
+
+import { RequestIdReusedError } from "./errors.js";
 
 /** Puts the response of a request into the write's own transaction. */
 export type KeepResponse = (writer: Writer, response: Uint8Array) => void;
@@ -8,13 +12,32 @@ export type KeepResponse = (writer: Writer, response: Uint8Array) => void;
 export interface IdentifiedRequest {
   /** The caller's UUID. */
   readonly requestId: string;
-  /** The request's bytes: the same id with other bytes is refused. */
+  /** The request's bytes, its method in front: the same id with other bytes is refused. */
   readonly request: Uint8Array;
 }
 
+interface KeptResponse {
+  readonly requestHash: string;
+  readonly response: Uint8Array;
+  readonly keptAtMs: number;
+}
+
+// api.md section 2: "The server keeps the response for 24 h".
+const keptForMs = 24 * 60 * 60 * 1000;
+
 /** Responses kept for 24 h by request id, in the transaction of the write they answer. */
-export declare class RequestLog {
-  constructor(store: Store, clock: Clock);
+export class RequestLog {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #table: Table<KeptResponse>;
+  readonly #underWay = new Map<string, Promise<Uint8Array>>();
+
+  constructor(store: Store, clock: Clock) {
+    this.#store = store;
+    this.#clock = clock;
+    this.#table = store.table<KeptResponse>("requests", "data");
+  }
+
   /**
    * Makes a call once per request id: again with the same bytes gives the first response.
    *
@@ -22,10 +45,49 @@ export declare class RequestLog {
    * @param call        makes the write, calls `keep` inside its transaction, returns the same response
    * @throws {RequestIdReusedError} the id was used for other bytes
    */
-  once(
+  async once(
     identified: IdentifiedRequest | undefined,
     call: (keep: KeepResponse) => Promise<Uint8Array>,
-  ): Promise<Uint8Array>;
+  ): Promise<Uint8Array> {
+    if (identified === undefined) return call(() => undefined);
+    const { requestId, request } = identified;
+    // The same id twice at once: the second waits, and then finds the response or tries for itself.
+    let before: Promise<Uint8Array> | undefined;
+    while ((before = this.#underWay.get(requestId)) !== undefined)
+      await before.catch(() => undefined);
+    const requestHash = createHash("sha256").update(request).digest("hex");
+    const kept = this.#table.get(requestId);
+    const now = this.#clock.now();
+    if (kept !== undefined && now - kept.keptAtMs < keptForMs) {
+      if (kept.requestHash !== requestHash)
+        throw new RequestIdReusedError(requestId);
+      return kept.response;
+    }
+    const calling = call((writer, response) => {
+      writer.put(this.#table, requestId, {
+        requestHash,
+        response,
+        keptAtMs: now,
+      });
+    });
+    this.#underWay.set(requestId, calling);
+    try {
+      return await calling;
+    } finally {
+      this.#underWay.delete(requestId);
+    }
+  }
+
   /** Forgets what is older than 24 h. */
-  sweep(): Promise<void>;
+  async sweep(): Promise<void> {
+    const now = this.#clock.now();
+    const old: string[] = [];
+    for (const { key, value } of this.#table.range())
+      if (now - value.keptAtMs >= keptForMs && typeof key === "string")
+        old.push(key);
+    if (old.length === 0) return;
+    await this.#store.write((writer) => {
+      for (const key of old) writer.remove(this.#table, key);
+    });
+  }
 }

@@ -1,0 +1,110 @@
+import { norm } from "#core/vectors";
+
+import type { GalleryIndex } from "./gallery-index.js";
+import {
+  featureFromBytes,
+  keysOfGallery,
+  type GalleryRecord,
+  type GalleryTables,
+} from "./gallery-records.js";
+import type { GalleryRows } from "./gallery-rows.js";
+import type { GalleryCheck } from "./gallery-types.js";
+
+// More of them would say nothing new.
+const problemsListed = 20;
+
+/** What is compared with what. */
+export interface CheckedGallery {
+  readonly record: GalleryRecord;
+  readonly rows: GalleryRows;
+  readonly index: GalleryIndex;
+  readonly tables: GalleryTables;
+}
+
+/**
+ * Whether a gallery's store, memory and index hold the same entries with the same features.
+ *
+ * No write may be under way.
+ */
+export async function checkGallery(
+  gallery: CheckedGallery,
+): Promise<GalleryCheck> {
+  const { record, rows, index, tables } = gallery;
+  const problems: string[] = [];
+  const range = keysOfGallery(record.number);
+  const stored = tables.galleries.get(record.name);
+  if (stored?.sequence !== record.sequence)
+    problems.push(
+      `sequence is ${record.sequence}, the store has ${stored?.sequence}`,
+    );
+  if (record.sequence !== record.writtenCount + record.deletedCount)
+    problems.push(
+      `sequence ${record.sequence} is not ${record.writtenCount} written and ${record.deletedCount} deleted`,
+    );
+  const expected =
+    record.writtenCount - record.replacedCount - record.deletedCount;
+  const entries = tables.entries.count(range);
+  const features = tables.features.count(range);
+  if (entries !== expected)
+    problems.push(`${entries} entries in the store, ${expected} were written`);
+  if (features !== entries)
+    problems.push(`${entries} entries have ${features} features`);
+  if (rows.size !== entries)
+    problems.push(`${entries} entries in the store, ${rows.size} in memory`);
+
+  const ids = await index.ids();
+  let indexed = 0;
+  const names = new Set<string>();
+  for (const row of rows.all()) {
+    const { entryId, sequence } = row;
+    if (names.has(entryId)) problems.push(`entry "${entryId}" is there twice`);
+    names.add(entryId);
+    if (sequence > record.sequence)
+      problems.push(`entry "${entryId}" has sequence ${sequence}, not given`);
+    if (ids.has(sequence)) indexed++;
+    else problems.push(`entry "${entryId}" is not in the index`);
+  }
+  if (ids.size !== indexed)
+    problems.push(`${ids.size - indexed} ids in the index are of no entry`);
+  await compareFeatures(gallery, problems);
+  return {
+    gallery: record.name,
+    entries: rows.size,
+    sequence: record.sequence,
+    indexed,
+    problems: problems.slice(0, problemsListed),
+  };
+}
+
+async function compareFeatures(
+  { record, rows, index, tables }: CheckedGallery,
+  problems: string[],
+): Promise<void> {
+  const { number, dimension } = record;
+  const all = [...rows.all()];
+  for (let start = 0; start < all.length; start += 256) {
+    const part = all.slice(start, start + 256);
+    const inIndex = await index.features(
+      Float64Array.from(part, ({ sequence }) => sequence),
+    );
+    part.forEach(({ entryId, sequence }, i) => {
+      if (problems.length >= problemsListed) return;
+      const bytes = tables.features.get([number, sequence]);
+      if (bytes?.byteLength !== 4 * dimension) {
+        problems.push(
+          `entry "${entryId}" has a feature of ${bytes?.byteLength ?? 0} bytes, not ${4 * dimension}`,
+        );
+        return;
+      }
+      const feature = featureFromBytes(bytes);
+      const length = norm(feature);
+      if (!(Math.abs(length - 1) <= 1e-3))
+        problems.push(`entry "${entryId}" has a feature of norm ${length}`);
+      const other = inIndex.subarray(i * dimension, (i + 1) * dimension);
+      if (feature.some((value, j) => value !== other[j]))
+        problems.push(
+          `entry "${entryId}" has another feature in the index than in the store`,
+        );
+    });
+  }
+}

@@ -1,0 +1,284 @@
+import { indexKinds, type IndexSpec } from "./index-kinds.js";
+import type {
+  IndexFacts,
+  IndexSearchOptions,
+  Neighbours,
+  VectorIndex,
+} from "./vector-index.js";
+
+/** Makes an index of the kind this machine has: FAISS, or the exact one without the addon. */
+export type IndexFactory = (spec: IndexSpec, dimension: number) => VectorIndex;
+
+/** Found for one query: ids with their similarities, falling. */
+export interface Found {
+  readonly ids: number[];
+  readonly similarities: number[];
+}
+
+/** A search over the index and what waits for it. */
+export interface FoundSet {
+  /** [Q]. */
+  readonly queries: readonly Found[];
+  readonly exact: boolean;
+}
+
+/** How many entries are linked into a graph while searches wait. */
+const movedAtOnce = 64;
+
+// Compacting costs a build of the whole index: worth it when a quarter of it is dead.
+const compactFrom = 1000;
+const compactShare = 0.25;
+
+/**
+ * The index of a gallery and its tail: entries that are written but not yet linked into the graph.
+ *
+ * Entries go into the tail at once, where they are compared one by one, and move to the graph in the
+ * background. A search looks at the tail first: what leaves it in between is in the graph by then.
+ */
+export class GalleryIndex {
+  #main: VectorIndex;
+  readonly #tail: VectorIndex;
+  readonly #isLive: (id: number) => boolean;
+  readonly #waiting: number[] = [];
+  #moving: Promise<void> | undefined;
+  #moved: (() => void)[] = [];
+  #failure: unknown;
+  #tombstones = 0;
+  #compacting: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(
+    main: VectorIndex,
+    tail: VectorIndex,
+    isLive: (id: number) => boolean,
+  ) {
+    this.#main = main;
+    this.#tail = tail;
+    this.#isLive = isLive;
+  }
+
+  /** The index that snapshots are taken of. */
+  get main(): VectorIndex {
+    return this.#main;
+  }
+
+  /** Entries that wait for the index. */
+  get lag(): number {
+    return this.#waiting.length;
+  }
+
+  /** The oldest entry that waits; Infinity where none does. */
+  get oldestWaiting(): number {
+    return this.#waiting[0] ?? Infinity;
+  }
+
+  /** What the index and its tail hold. */
+  async facts(): Promise<IndexFacts> {
+    const [main, tail] = await Promise.all([
+      this.#main.facts(),
+      this.#tail.facts(),
+    ]);
+    return {
+      count: main.count + tail.count,
+      tombstones: main.tombstones,
+      sizeBytes: main.sizeBytes + tail.sizeBytes,
+    };
+  }
+
+  /** Every id, once; some may be on both sides while they move. */
+  async ids(): Promise<Set<number>> {
+    return new Set([...(await this.#tail.ids()), ...(await this.#main.ids())]);
+  }
+
+  /** float32 [N, D] of ids on either side; NaN rows for ids that are on neither. */
+  async features(ids: Float64Array): Promise<Float32Array> {
+    const features = await this.#main.features(ids);
+    const dimension = this.#main.dimension;
+    const missing = [...ids.keys()].filter((i) =>
+      Number.isNaN(features[i * dimension]),
+    );
+    const rest = await this.#tail.features(
+      Float64Array.from(missing, (i) => ids[i]),
+    );
+    missing.forEach((i, j) => {
+      features.set(
+        rest.subarray(j * dimension, (j + 1) * dimension),
+        i * dimension,
+      );
+    });
+    return features;
+  }
+
+  /** Makes entries findable; ids rise from call to call. */
+  async append(ids: Float64Array, features: Float32Array): Promise<void> {
+    if (ids.length === 0) return;
+    if (indexKinds[this.#main.spec.kind].exact)
+      return this.#main.add(ids, features);
+    await this.#tail.add(ids, features);
+    for (const id of ids) this.#waiting.push(id);
+    this.#startMoving();
+  }
+
+  /** Makes entries unfindable. */
+  async remove(ids: Float64Array): Promise<void> {
+    if (ids.length === 0) return;
+    await this.#tail.remove(ids);
+    this.#tombstones += await this.#main.remove(ids);
+    const { removes } = indexKinds[this.#main.spec.kind];
+    if (
+      !removes &&
+      this.#tombstones >= compactFrom &&
+      this.#compacting === undefined
+    ) {
+      const { count } = await this.#main.facts();
+      if (this.#tombstones > compactShare * (count + this.#tombstones))
+        this.#compacting = this.#compact();
+    }
+  }
+
+  async #compact(): Promise<void> {
+    try {
+      await this.#main.compact();
+      this.#tombstones = (await this.#main.facts()).tombstones;
+    } catch (error) {
+      if (!this.#closed) this.#failure ??= error;
+    } finally {
+      this.#compacting = undefined;
+    }
+  }
+
+  /** The nearest of index and tail, each id once. */
+  async search(
+    queries: Float32Array,
+    options: IndexSearchOptions,
+    scope: "acknowledged" | "indexed",
+  ): Promise<FoundSet> {
+    const main = this.#main;
+    const tail =
+      scope === "acknowledged" && this.#waiting.length > 0
+        ? await this.#tail.search(queries, { ...options, mode: "exact" })
+        : undefined;
+    const neighbours = await main.search(queries, options);
+    const found: Found[] = [];
+    for (let q = 0; q < queries.length / main.dimension; q++)
+      found.push(merge(options.k, q, tail, neighbours));
+    return { queries: found, exact: neighbours.exact };
+  }
+
+  /** Waits until every entry up to this one is in the index. */
+  async indexed(sequence: number): Promise<void> {
+    while (this.oldestWaiting <= sequence) await this.#nextMove();
+  }
+
+  /** Waits while more than this many entries wait for the index. */
+  async room(limit: number): Promise<void> {
+    while (this.#waiting.length > limit) await this.#nextMove();
+  }
+
+  /** Puts another index in place of the present one; entries it lacks are appended by the caller. */
+  async replace(fresh: VectorIndex): Promise<void> {
+    await this.#compacting;
+    const old = this.#main;
+    this.#main = fresh;
+    this.#tombstones = (await fresh.facts()).tombstones;
+    await old.close();
+  }
+
+  /** Waits until nothing is being moved; used under the gallery's gate, where nothing is appended. */
+  async settle(): Promise<void> {
+    await this.indexed(Infinity);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    await this.#moving?.catch(() => undefined);
+    await this.#compacting;
+    await Promise.all([this.#main.close(), this.#tail.close()]);
+    this.#wake();
+  }
+
+  #startMoving(): void {
+    if (this.#moving !== undefined || this.#closed) return;
+    this.#moving = this.#move().then(
+      () => undefined,
+      (error: unknown) => {
+        this.#failure = error;
+      },
+    );
+    void this.#moving.then(() => {
+      this.#moving = undefined;
+      this.#wake();
+      if (this.#failure === undefined && this.#waiting.length > 0)
+        this.#startMoving();
+    });
+  }
+
+  async #move(): Promise<void> {
+    while (this.#waiting.length > 0 && !this.#closed) {
+      const batch = this.#waiting.slice(0, movedAtOnce);
+      const live = Float64Array.from(batch.filter((id) => this.#isLive(id)));
+      const features = await this.#tail.features(live);
+      const dimension = this.#main.dimension;
+      // Removed from the tail since: its row is NaN, and it is not wanted in the graph.
+      const kept = [...live.keys()].filter(
+        (i) => !Number.isNaN(features[i * dimension]),
+      );
+      const ids = Float64Array.from(kept, (i) => live[i]);
+      const rows = new Float32Array(kept.length * dimension);
+      kept.forEach((i, j) => {
+        rows.set(
+          features.subarray(i * dimension, (i + 1) * dimension),
+          j * dimension,
+        );
+      });
+      if (ids.length > 0) await this.#main.add(ids, rows);
+      const gone = ids.filter((id) => !this.#isLive(id));
+      if (gone.length > 0) this.#tombstones += await this.#main.remove(gone);
+      await this.#tail.remove(Float64Array.from(batch));
+      this.#waiting.splice(0, batch.length);
+      this.#wake();
+    }
+  }
+
+  #wake(): void {
+    const moved = this.#moved;
+    this.#moved = [];
+    for (const resume of moved) resume();
+  }
+
+  async #nextMove(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#closed) return;
+    await new Promise<void>((resume) => this.#moved.push(resume));
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+}
+
+function merge(
+  k: number,
+  q: number,
+  tail: Neighbours | undefined,
+  main: Neighbours,
+): Found {
+  const ids: number[] = [];
+  const similarities: number[] = [];
+  const seen = new Set<number>();
+  let t = q * k;
+  let m = q * k;
+  const end = (q + 1) * k;
+  while (ids.length < k) {
+    const a = tail !== undefined && t < end ? tail.similarities[t] : -Infinity;
+    const b = m < end ? main.similarities[m] : -Infinity;
+    const fromTail =
+      a > b || (a === b && tail !== undefined && t < end && m >= end);
+    const id = fromTail ? (tail?.ids[t] ?? -1) : m < end ? main.ids[m] : -1;
+    if (fromTail) t++;
+    else m++;
+    if (id < 0) break;
+    if (seen.has(id)) continue;
+    seen.add(id);
+    ids.push(id);
+    similarities.push(fromTail ? a : b);
+  }
+  return { ids, similarities };
+}

@@ -1,0 +1,69 @@
+import type { KeyRange, Store, Table } from "#core/store";
+
+import type { GallerySpec } from "./gallery-types.js";
+
+/** A gallery in the store, under its name; written again with every write to the gallery. */
+export interface GalleryRecord extends Required<
+  Omit<GallerySpec, "defaultTtlMs">
+> {
+  readonly defaultTtlMs: number | undefined;
+  /** First part of its entries' keys; never used for another gallery. */
+  readonly number: number;
+  readonly createdAtUs: number;
+  /** Last write; = writtenCount + deletedCount. */
+  readonly sequence: number;
+  readonly writtenCount: number;
+  /** Of the written, those that took the place of an entry. */
+  readonly replacedCount: number;
+  readonly deletedCount: number;
+}
+
+/** An entry in the store, under [gallery number, sequence]; its feature and crop are in tables of their own. */
+export interface EntryRecord {
+  readonly entryId: string;
+  readonly identity: string;
+  readonly cameraId: string;
+  readonly capturedAtUs: number | undefined;
+  readonly trackId: string;
+  readonly attributes: Readonly<Record<string, string>>;
+  readonly expiresAtUs: number | undefined;
+  readonly enrolledAtUs: number;
+  readonly hasCrop: boolean;
+}
+
+/** The tables of all galleries of a store. Layout: docs/formats.md. */
+export interface GalleryTables {
+  readonly galleries: Table<GalleryRecord>;
+  readonly counters: Table<number>;
+  readonly entries: Table<EntryRecord>;
+  readonly features: Table<Uint8Array>;
+  readonly crops: Table<Uint8Array>;
+}
+
+/** Opens the tables. */
+export function galleryTables(store: Store): GalleryTables {
+  return {
+    galleries: store.table<GalleryRecord>("galleries", "data"),
+    counters: store.table<number>("gallery-counters", "data"),
+    entries: store.table<EntryRecord>("entries", "data"),
+    features: store.table("features", "bytes"),
+    crops: store.table("crops", "bytes"),
+  };
+}
+
+/** Every key of one gallery, in the tables keyed by [gallery number, sequence]. */
+export function keysOfGallery(number: number): KeyRange {
+  return { start: [number], end: [number + 1] };
+}
+
+/** The bytes of a feature as stored: float32 little-endian. @returns a view, not a copy */
+export function bytesFromFeature(feature: Float32Array): Uint8Array {
+  return new Uint8Array(feature.buffer, feature.byteOffset, feature.byteLength);
+}
+
+/** A feature from its stored bytes. @returns float32 [D]; a copy */
+export function featureFromBytes(bytes: Uint8Array): Float32Array {
+  const feature = new Float32Array(bytes.byteLength >> 2);
+  new Uint8Array(feature.buffer).set(bytes.subarray(0, feature.byteLength));
+  return feature;
+}

@@ -1,0 +1,157 @@
+import type { GalleryIndex, Found } from "./gallery-index.js";
+import { compareIds, type GalleryRows, type Row } from "./gallery-rows.js";
+import type { SearchRequest } from "./gallery-types.js";
+import { compileFilter, type CompiledFilter, type Filter } from "./filter.js";
+
+/** Entries found for one query. */
+export interface RankedRows {
+  readonly rows: readonly { readonly row: Row; readonly similarity: number }[];
+  readonly exact: boolean;
+}
+
+/** What a search runs over; nothing of it changes while the search runs. */
+export interface SearchScope {
+  readonly rows: GalleryRows;
+  readonly index: GalleryIndex;
+  readonly nowUs: number;
+  /** Filtered searches with fewer survivors compare with every survivor. */
+  readonly exactBelow: number;
+}
+
+// Hits fetched beyond k, to see whether the k-th ties with those behind it.
+const beyond = 8;
+
+interface Pass {
+  readonly filter: CompiledFilter;
+  readonly mode: "index" | "exact";
+}
+
+/** Rows by falling similarity, ties by entry id, at most k, none below the least similarity. */
+function rank(
+  rows: GalleryRows,
+  { ids, similarities }: Found,
+  { k, minSimilarity = -Infinity }: SearchRequest,
+): RankedRows["rows"] {
+  const ranked: { row: Row; similarity: number }[] = [];
+  ids.forEach((id, i) => {
+    const row = rows.at(id);
+    if (row !== undefined) ranked.push({ row, similarity: similarities[i] });
+  });
+  ranked.sort(
+    (a, b) =>
+      b.similarity - a.similarity || compareIds(a.row.entryId, b.row.entryId),
+  );
+  return ranked
+    .slice(0, k)
+    .filter(({ similarity }) => similarity >= minSimilarity);
+}
+
+/** Whether entries behind the last one found could have the k-th similarity too. */
+function isCutInTie({ similarities }: Found, k: number): boolean {
+  return similarities.length > k && similarities[k - 1] === similarities.at(-1);
+}
+
+async function searchGroup(
+  scope: SearchScope,
+  request: SearchRequest,
+  queries: Float32Array,
+  pass: Pass,
+): Promise<RankedRows[]> {
+  const { index, rows } = scope;
+  const { k, effort, freshness = "acknowledged", signal } = request;
+  const { ids: filter, survivors } = pass.filter;
+  let { mode } = pass;
+  let fetched = Math.min(k + beyond, survivors);
+  for (;;) {
+    const found = await index.search(
+      queries,
+      {
+        k: fetched,
+        mode,
+        ...(filter === undefined ? {} : { filter }),
+        ...(effort === undefined ? {} : { effort }),
+        ...(signal === undefined ? {} : { signal }),
+      },
+      freshness,
+    );
+    const exact = found.exact || mode === "exact";
+    const isShort = found.queries.some(({ ids }) => ids.length < fetched);
+    if (isShort && !exact) {
+      mode = "exact";
+      continue;
+    }
+    const tied = found.queries.some((query) => isCutInTie(query, k));
+    if (tied && fetched < survivors) {
+      fetched = Math.min(fetched * 2, survivors);
+      continue;
+    }
+    return found.queries.map((query) => ({
+      rows: rank(rows, query, request),
+      exact,
+    }));
+  }
+}
+
+/**
+ * The nearest entries of each query.
+ *
+ * Queries with the same filter are searched together. A filter that leaves few entries, or an index
+ * that comes back short, makes the search exact.
+ *
+ * @returns [Q]
+ */
+export async function searchRows(
+  scope: SearchScope,
+  request: SearchRequest,
+  dimension: number,
+): Promise<RankedRows[]> {
+  const { queries, queryFilters = [] } = request;
+  const count = queries.length / dimension;
+  const groups = new Map<Filter | undefined, number[]>();
+  for (let q = 0; q < count; q++) {
+    const positions = groups.get(queryFilters[q]) ?? [];
+    positions.push(q);
+    groups.set(queryFilters[q], positions);
+  }
+  const results: RankedRows[] = Array.from({ length: count }, () => ({
+    rows: [],
+    exact: true,
+  }));
+  await Promise.all(
+    [...groups].map(async ([own, positions]) => {
+      const filter = compileFilter(
+        scope.rows,
+        [request.filter, own],
+        scope.nowUs,
+      );
+      if (filter.survivors === 0) return;
+      const selective =
+        filter.ids !== undefined && filter.survivors < scope.exactBelow;
+      const mode = request.mode === "exact" || selective ? "exact" : "index";
+      const found = await searchGroup(
+        scope,
+        request,
+        rowsAt(queries, positions, dimension),
+        { filter, mode },
+      );
+      positions.forEach((q, i) => (results[q] = found[i]));
+    }),
+  );
+  return results;
+}
+
+function rowsAt(
+  queries: Float32Array,
+  positions: readonly number[],
+  dimension: number,
+): Float32Array {
+  if (positions.length * dimension === queries.length) return queries;
+  const rows = new Float32Array(positions.length * dimension);
+  positions.forEach((q, i) => {
+    rows.set(
+      queries.subarray(q * dimension, (q + 1) * dimension),
+      i * dimension,
+    );
+  });
+  return rows;
+}

@@ -1,0 +1,249 @@
+import { readdir } from "node:fs/promises";
+import { join } from "node:path";
+
+import { monotonicFactory } from "ulid";
+
+import type { Clock } from "#core/clock";
+import { ClosedError } from "#core/errors";
+import type { Log } from "#core/log";
+import type { Store } from "#core/store";
+
+import {
+  GalleryExistsError,
+  GalleryLimitError,
+  GalleryNotFoundError,
+} from "./errors.js";
+import { ExactIndex } from "./exact.js";
+import { FaissIndex, faissMissing } from "./faiss.js";
+import { Gallery, type GalleryContext } from "./gallery.js";
+import { galleryTables, type GalleryRecord } from "./gallery-records.js";
+import type {
+  GalleryDescription,
+  GallerySpec,
+  InTransaction,
+} from "./gallery-types.js";
+import { hnswDefaults } from "./index-kinds.js";
+import { RequestLog } from "./request-log.js";
+import { deleteSnapshots } from "./snapshot.js";
+
+/** Settings of all galleries of a data folder. */
+export interface GalleryStoreOptions {
+  readonly clock: Clock;
+  readonly log: Pick<Log, "info" | "warn">;
+  /** Filtered searches with fewer survivors are exact. Default 20,000. */
+  readonly exactBelow?: number;
+  /** Entries that may wait for the index before writes slow down. Default 20,000. */
+  readonly tail?: number;
+  /** Default 256. */
+  readonly maxGalleries?: number;
+  /** Makes ids for entries that come without; default ULIDs. */
+  readonly newEntryId?: () => string;
+  /** `onnxruntime` searches exactly without the addon, and says so; default faiss where it can be loaded. */
+  readonly binding?: "faiss" | "onnxruntime";
+}
+
+// api.md section 3: an expired entry is deleted within a minute.
+const sweepEveryMs = 30_000;
+
+/** The galleries of one data folder. */
+export class GalleryStore {
+  readonly requests: RequestLog;
+  readonly #store: Store;
+  readonly #context: GalleryContext;
+  readonly #maxGalleries: number;
+  readonly #galleries = new Map<string, Gallery>();
+  readonly #making = new Set<string>();
+  readonly #sweeper: NodeJS.Timeout;
+  #closed: Promise<void> | undefined;
+
+  private constructor(store: Store, options: GalleryStoreOptions) {
+    const { clock, log, binding } = options;
+    this.#store = store;
+    this.#maxGalleries = options.maxGalleries ?? 256;
+    this.requests = new RequestLog(store, clock);
+    const ulid = monotonicFactory();
+    const missing = binding === "onnxruntime" ? undefined : faissMissing();
+    const hasFaiss = binding !== "onnxruntime" && missing === undefined;
+    if (!hasFaiss)
+      log.warn(
+        "galleries are searched exactly by onnxruntime, slower and without snapshots" +
+          (missing === undefined ? "" : `: ${missing.message}`),
+      );
+    this.#context = {
+      store,
+      clock,
+      log,
+      tables: galleryTables(store),
+      factory: hasFaiss
+        ? (spec, dimension) => FaissIndex.create(spec, dimension)
+        : (spec, dimension) => new ExactIndex(spec, dimension),
+      hasSnapshots: hasFaiss,
+      exactBelow: options.exactBelow ?? 20_000,
+      tail: options.tail ?? 20_000,
+      newEntryId: options.newEntryId ?? (() => ulid(clock.now())),
+    };
+    this.#sweeper = setInterval(() => {
+      this.sweep().catch((error: unknown) => {
+        log.warn("expired entries stay for now", { error });
+      });
+    }, sweepEveryMs);
+    this.#sweeper.unref();
+  }
+
+  /**
+   * Opens every gallery of the store: loads or rebuilds each index and catches it up.
+   *
+   * The store stays the caller's: close it after this.
+   */
+  static async open(
+    store: Store,
+    options: GalleryStoreOptions,
+  ): Promise<GalleryStore> {
+    const galleries = new GalleryStore(store, options);
+    const { tables } = galleries.#context;
+    const numbers = new Set<string>();
+    for (const { value } of [...tables.galleries.range()]) {
+      numbers.add(String(value.number));
+      galleries.#galleries.set(
+        value.name,
+        await Gallery.load(galleries.#context, value),
+      );
+    }
+    await removeOrphans(join(store.folder, "snapshots"), numbers);
+    return galleries;
+  }
+
+  /**
+   * Makes a gallery; durable when it resolves.
+   *
+   * @throws {GalleryExistsError} the name is taken
+   * @throws {GalleryLimitError} there are as many as may be
+   * @throws {StoreFullError} too little space on the disk
+   */
+  async create(
+    spec: GallerySpec,
+    inTransaction?: InTransaction<GalleryDescription>,
+  ): Promise<Gallery> {
+    this.#assertOpen();
+    const { name } = spec;
+    if (this.#galleries.has(name) || this.#making.has(name))
+      throw new GalleryExistsError(name);
+    if (this.#galleries.size + this.#making.size >= this.#maxGalleries)
+      throw new GalleryLimitError(this.#maxGalleries);
+    this.#making.add(name);
+    try {
+      const { store, tables, clock } = this.#context;
+      const number = this.#nextNumber();
+      const record: GalleryRecord = {
+        name,
+        number,
+        model: spec.model,
+        dimension: spec.dimension,
+        modelPolicy: spec.modelPolicy ?? "pinned",
+        index: spec.index ?? hnswDefaults,
+        cropRetention: spec.cropRetention ?? "none",
+        defaultTtlMs: spec.defaultTtlMs,
+        maxEntries: spec.maxEntries ?? 1_000_000,
+        tags: spec.tags ?? {},
+        createdAtUs: Math.round(clock.now() * 1000),
+        sequence: 0,
+        writtenCount: 0,
+        replacedCount: 0,
+        deletedCount: 0,
+      };
+      const gallery = await Gallery.load(this.#context, record);
+      try {
+        await store.write((writer) => {
+          writer.put(tables.galleries, name, record);
+          writer.put(tables.counters, "next-number", number + 1);
+          inTransaction?.(writer, gallery.describe());
+        });
+      } catch (error) {
+        await gallery.close();
+        throw error;
+      }
+      this.#galleries.set(name, gallery);
+      return gallery;
+    } finally {
+      this.#making.delete(name);
+    }
+  }
+
+  /** @throws {GalleryNotFoundError} */
+  get(name: string): Gallery {
+    this.#assertOpen();
+    const gallery = this.#galleries.get(name);
+    if (gallery === undefined) throw new GalleryNotFoundError(name);
+    return gallery;
+  }
+
+  /** By name. */
+  list(): readonly Gallery[] {
+    this.#assertOpen();
+    return [...this.#galleries.values()].sort((a, b) =>
+      a.name < b.name ? -1 : 1,
+    );
+  }
+
+  /**
+   * Entries, kept crops, index, snapshots.
+   *
+   * @throws {GalleryNotFoundError}
+   */
+  async delete(name: string): Promise<void> {
+    const gallery = this.get(name);
+    this.#galleries.delete(name);
+    this.#making.add(name);
+    try {
+      await gallery.destroy();
+    } finally {
+      this.#making.delete(name);
+    }
+  }
+
+  /** Deletes expired entries and old request ids; runs by itself twice a minute. */
+  async sweep(): Promise<void> {
+    if (this.#closed !== undefined) return;
+    for (const gallery of this.list()) await gallery.sweep();
+    await this.requests.sweep();
+  }
+
+  /** Writes snapshots of indexes that moved, closes every gallery (not the store); idempotent. */
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      clearInterval(this.#sweeper);
+      for (const gallery of this.#galleries.values()) await gallery.close();
+    })();
+    return this.#closed;
+  }
+
+  /** Numbers are given once, also when the gallery of one is gone; the next is stored with the gallery. */
+  #nextNumber(): number {
+    const stored = this.#context.tables.counters.get("next-number") ?? 1;
+    this.#lastNumber = Math.max(stored, this.#lastNumber + 1);
+    return this.#lastNumber;
+  }
+
+  #lastNumber = 0;
+
+  #assertOpen(): void {
+    if (this.#closed !== undefined)
+      throw new ClosedError(`galleries of ${this.#store.folder}`);
+  }
+}
+
+/** Snapshots of galleries whose deletion was cut off between the store and the folder. */
+async function removeOrphans(
+  folder: string,
+  numbers: ReadonlySet<string>,
+): Promise<void> {
+  let names: string[];
+  try {
+    names = await readdir(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw error;
+  }
+  for (const name of names)
+    if (!numbers.has(name)) await deleteSnapshots(join(folder, name));
+}

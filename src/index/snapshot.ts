@@ -1,0 +1,154 @@
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { open, readdir, readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+
+import { writeFolderAtomically } from "#core/files";
+
+import { SnapshotCorruptError } from "./errors.js";
+import { FaissIndex } from "./faiss.js";
+import type { VectorIndex } from "./vector-index.js";
+
+/** Version of the snapshot's layout (docs/formats.md). */
+const formatVersion = 1;
+
+/** What a snapshot says of itself, in `snapshot.json`. */
+export interface SnapshotFacts {
+  readonly formatVersion: number;
+  readonly gallery: string;
+  readonly dimension: number;
+  readonly kind: string;
+  /** The gallery's last write when it was taken. */
+  readonly sequence: number;
+  /** Of index.faiss, hexadecimal. */
+  readonly sha256: string;
+}
+
+async function sha256Of(path: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(path, {
+    highWaterMark: 1 << 18,
+  }))
+    hash.update(chunk as Uint8Array);
+  return hash.digest("hex");
+}
+
+function folderOf(sequence: number): string {
+  return String(sequence).padStart(16, "0");
+}
+
+async function foldersIn(folder: string): Promise<string[]> {
+  try {
+    const names = await readdir(folder);
+    return names.filter((name) => /^\d{16}$/.test(name)).sort();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];
+    throw error;
+  }
+}
+
+/**
+ * Writes a snapshot of an index; the older ones go when it is in place.
+ *
+ * @param folder  the gallery's folder of snapshots
+ */
+export async function saveSnapshot(
+  folder: string,
+  index: VectorIndex,
+  gallery: { readonly name: string; readonly sequence: number },
+): Promise<void> {
+  const before = await foldersIn(folder);
+  const name = folderOf(gallery.sequence);
+  if (before.includes(name)) return;
+  await writeFolderAtomically(join(folder, name), async (temporary) => {
+    const path = join(temporary, "index.faiss");
+    await index.save(path);
+    const facts: SnapshotFacts = {
+      formatVersion,
+      gallery: gallery.name,
+      dimension: index.dimension,
+      kind: index.spec.kind,
+      sequence: gallery.sequence,
+      sha256: await sha256Of(path),
+    };
+    const handle = await open(join(temporary, "snapshot.json"), "wx");
+    try {
+      await handle.writeFile(`${JSON.stringify(facts, undefined, 2)}\n`);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  });
+  for (const old of before)
+    await rm(join(folder, old), { recursive: true, force: true });
+}
+
+/**
+ * Loads the newest snapshot of a gallery.
+ *
+ * @returns undefined where there is none
+ * @throws {SnapshotCorruptError} its bytes are not what was written
+ */
+export async function loadSnapshot(
+  folder: string,
+): Promise<{ index: VectorIndex; facts: SnapshotFacts } | undefined> {
+  const newest = (await foldersIn(folder)).at(-1);
+  if (newest === undefined) return undefined;
+  const path = join(folder, newest);
+  const facts = await readFacts(path);
+  const file = join(path, "index.faiss");
+  let sha256: string;
+  try {
+    sha256 = await sha256Of(file);
+  } catch (error) {
+    throw new SnapshotCorruptError(path, "index.faiss cannot be read", {
+      cause: error,
+    });
+  }
+  if (sha256 !== facts.sha256)
+    throw new SnapshotCorruptError(
+      path,
+      `index.faiss has sha256 ${sha256}, snapshot.json says ${facts.sha256}`,
+    );
+  const index = await FaissIndex.load(file);
+  if (index.dimension !== facts.dimension || index.spec.kind !== facts.kind) {
+    await index.close();
+    throw new SnapshotCorruptError(
+      path,
+      "index.faiss and snapshot.json differ",
+    );
+  }
+  return { index, facts };
+}
+
+async function readFacts(path: string): Promise<SnapshotFacts> {
+  let facts: Partial<SnapshotFacts>;
+  try {
+    facts = JSON.parse(
+      await readFile(join(path, "snapshot.json"), "utf8"),
+    ) as Partial<SnapshotFacts>;
+  } catch (error) {
+    throw new SnapshotCorruptError(path, "snapshot.json cannot be read", {
+      cause: error,
+    });
+  }
+  const { gallery, dimension, kind, sequence, sha256 } = facts;
+  if (
+    facts.formatVersion !== formatVersion ||
+    typeof gallery !== "string" ||
+    typeof dimension !== "number" ||
+    typeof kind !== "string" ||
+    typeof sequence !== "number" ||
+    typeof sha256 !== "string"
+  )
+    throw new SnapshotCorruptError(
+      path,
+      `snapshot.json is not of format ${formatVersion}`,
+    );
+  return { formatVersion, gallery, dimension, kind, sequence, sha256 };
+}
+
+/** Removes every snapshot of a gallery. */
+export async function deleteSnapshots(folder: string): Promise<void> {
+  await rm(folder, { recursive: true, force: true });
+}
