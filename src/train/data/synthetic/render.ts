@@ -52,14 +52,22 @@ export async function renderDomain(
     const stop = () => run.abort(signal?.reason);
     signal?.addEventListener("abort", stop, { once: true });
     try {
-      await Promise.all(
+      const results = await Promise.allSettled(
         shares(crops, threads).map((share) =>
-          runWorker({ world, folder, crops: share }, onRendered, run.signal),
+          runWorker(
+            { world, folder, crops: share },
+            onRendered,
+            run.signal,
+          ).catch((error: unknown) => {
+            run.abort(error);
+            throw error;
+          }),
         ),
       );
+      for (const result of results)
+        if (result.status === "rejected") throw result.reason;
     } finally {
       signal?.removeEventListener("abort", stop);
-      run.abort();
     }
   });
   const inFolder = (name: string) =>
