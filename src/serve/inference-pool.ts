@@ -29,6 +29,8 @@ export interface RunResult {
 
 /** First wait before a worker that died is started again; doubles to the last. */
 const RESTART_MS = { first: 100, last: 30_000 };
+/** Deaths in a row after which callers are turned away instead of waiting. */
+const PATIENCE = 3;
 /** A worker that lived so long starts again at once. */
 const HEALTHY_MS = 10_000;
 
@@ -161,6 +163,11 @@ export class InferencePool {
     }
   }
 
+  /** Ends one worker as a crash would, so that the recovery can be tried out; it is replaced. */
+  async killWorker(position: number): Promise<void> {
+    await this.#slots[position]?.worker?.terminate();
+  }
+
   /** Ends the workers, failing what they had; idempotent. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
@@ -202,11 +209,18 @@ export class InferencePool {
       idle.state = "busy";
       return Promise.resolve(idle);
     }
-    if (this.#slots.every((slot) => slot.state === "dead"))
+    if (this.#isHopeless())
       return Promise.reject(
         new InferenceUnavailableError(key, "every worker has died"),
       );
     return new Promise((take, fail) => this.#waiting.push({ take, fail }));
+  }
+
+  /** Whether no worker lives and each has died again and again: waiting for one would be in vain. */
+  #isHopeless(): boolean {
+    return this.#slots.every(
+      ({ state, restarts }) => state === "dead" && restarts > PATIENCE,
+    );
   }
 
   #release(slot: Slot): void {
@@ -301,7 +315,7 @@ export class InferencePool {
       error: cause,
     });
     slot.timer = setTimeout(() => this.#spawn(slot), waitMs);
-    if (this.#slots.every((one) => one.state === "dead"))
+    if (this.#isHopeless())
       for (const { fail } of this.#waiting.splice(0))
         fail(new InferenceUnavailableError("", "every worker has died"));
   }

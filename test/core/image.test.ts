@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import sharp from "sharp";
 import { ReidError } from "#core/errors";
-import { realFolder } from "../support/golden.js";
+import { realFolder, realMissing } from "../support/golden.js";
 import {
   cropFromRaw,
   decodeCrop,
@@ -267,12 +267,9 @@ interface OddImage {
   readonly display_height?: number;
 }
 
-const oddImages = join(
-  process.env["REID_REAL"] ?? "../shared/real",
-  "odd-images",
-);
+const oddImages = join(realFolder, "odd-images");
 const manifestPath = join(oddImages, "manifest.json");
-const skip = existsSync(manifestPath) ? false : `${manifestPath} is not there`;
+const skip = realMissing("odd-images/manifest.json");
 
 describe("decodeCrop on files that break decoders", { skip }, () => {
   const files =
