@@ -164,6 +164,9 @@ export class FaissIndex implements VectorIndex {
   /**
    * Reads what `save` wrote.
    *
+   * The header, sizes and links are checked; inside, FAISS trusts its own counts, so a file from
+   * outside is compared with its checksum first (`loadSnapshot` does).
+   *
    * @throws {SnapshotCorruptError} the file is not what was written
    * @throws {BindingMissingError} the addon is not built
    */

@@ -186,7 +186,7 @@ export class GalleryIndex {
 
   /** Waits until nothing is being moved; used under the gallery's gate, where nothing is appended. */
   async settle(): Promise<void> {
-    await this.indexed(Infinity);
+    await this.room(0);
   }
 
   async close(): Promise<void> {

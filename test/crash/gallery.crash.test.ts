@@ -1,0 +1,149 @@
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { setTimeout as after } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+import { randomStream } from "#core/random";
+
+import { featureNamed, inFolder, openGalleries } from "../support/galleries.js";
+
+const child = fileURLToPath(
+  new URL("../support/enrolling-child.js", import.meta.url),
+);
+const kills = 20;
+
+/** Starts the child, kills it after a while, and gives the lines that it wrote whole. */
+async function linesUntilKilled(
+  folder: string,
+  round: number,
+  lifeMs: number,
+): Promise<string[]> {
+  const running = spawn(process.execPath, [child, folder, String(round)], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let text = "";
+  running.stdout.setEncoding("utf8");
+  const ready = new Promise<void>((resolve) => {
+    running.stdout.on("data", (chunk: string) => {
+      text += chunk;
+      if (text.includes("ready")) resolve();
+    });
+  });
+  const closed = new Promise<NodeJS.Signals | null>((resolve) => {
+    running.on("close", (_code, signal) => {
+      resolve(signal);
+    });
+  });
+  await Promise.race([ready, closed]);
+  await after(lifeMs);
+  running.kill("SIGKILL");
+  assert.equal(await closed, "SIGKILL", "the child ended before it was killed");
+  return text.split("\n").slice(0, -1);
+}
+
+describe("gallery killed while enrolling", () => {
+  test("keeps every acknowledged entry, none twice, with its own feature", () =>
+    inFolder(async (folder) => {
+      const random = randomStream(11, "kills");
+      const acknowledged = new Map<string, number>();
+      for (let round = 0; round < kills; round++) {
+        const lifeMs = Math.round(random.between(0, 150));
+        for (const line of await linesUntilKilled(folder, round, lifeMs)) {
+          const [word, entryId, sequence] = line.split(" ");
+          if (word === "ack") acknowledged.set(entryId, Number(sequence));
+        }
+        const open = await openGalleries(folder);
+        const gallery = open.galleries.get("door");
+        const { entries } = gallery.listEntries({
+          pageSize: 1e9,
+          view: "feature",
+        });
+        const found = new Map(entries.map((entry) => [entry.entryId, entry]));
+        assert.equal(found.size, entries.length, "an entry is there twice");
+        for (const [entryId, sequence] of acknowledged) {
+          const entry = found.get(entryId);
+          assert.equal(
+            entry?.sequence,
+            sequence,
+            `${entryId} of round ${round}`,
+          );
+        }
+        for (const { entryId, feature } of entries)
+          assert.deepEqual(feature, featureNamed(entryId, 32));
+        await open.close();
+      }
+      assert.ok(acknowledged.size > 100, `only ${acknowledged.size} entries`);
+    }));
+});
+
+const strace = spawnSync("strace", [
+  "-f",
+  "-e",
+  "trace=none",
+  process.execPath,
+  "-e",
+  "0",
+]);
+const cannotTrace =
+  strace.error !== undefined
+    ? "strace is missing: install it to see the flush"
+    : strace.status !== 0
+      ? `strace cannot trace here: ${strace.stderr.toString().split("\n")[0]}`
+      : false;
+
+describe("gallery under strace", { skip: cannotTrace }, () => {
+  test("flushes the store to disk before each acknowledgement", () =>
+    inFolder(async (folder) => {
+      const trace = join(folder, "trace");
+      const calls =
+        "fdatasync,fsync,msync,sync_file_range,write,writev,pwrite64,pwritev";
+      const run = spawnSync(
+        "strace",
+        [
+          "-f",
+          "-y",
+          "-s",
+          "200",
+          "-o",
+          trace,
+          "-e",
+          `trace=${calls}`,
+          process.execPath,
+          child,
+          join(folder, "data"),
+          "0",
+          "10",
+        ],
+        { encoding: "utf8" },
+      );
+      assert.equal(run.status, 0, run.stderr);
+      // What was written to the store since the last flush, and what was acknowledged since.
+      let unflushed = false;
+      let flushes = 0;
+      let acknowledgements = 0;
+      let written = false;
+      for (const line of (await readFile(trace, "utf8")).split("\n")) {
+        const ofStore = line.includes("/store/data.mdb");
+        if (ofStore && /pwrite|writev?\(/.test(line)) {
+          unflushed = true;
+          written = true;
+        }
+        // A call that another thread interrupted ends on a line of its own.
+        if (/(fdatasync|fsync|msync)/.test(line) && / = 0/.test(line)) {
+          unflushed = false;
+          flushes++;
+        }
+        const acks = line.match(/ack r0-/g)?.length ?? 0;
+        if (acks > 0 && /write\(1/.test(line)) {
+          acknowledgements++;
+          assert.ok(written && flushes > 0, "acknowledged before any flush");
+        }
+      }
+      assert.equal(acknowledgements, 40);
+      assert.ok(flushes >= 10, `${flushes} flushes for 40 calls`);
+      assert.equal(unflushed, false, "the last write was not flushed");
+    }));
+});
