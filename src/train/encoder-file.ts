@@ -66,7 +66,9 @@ export async function openEncoder(
   const opened = isEncoderName(request.encoder)
     ? buildEncoder(request)
     : encoderFromModel(
-        readModel(await readEncoderFile(request.encoder)),
+        readModel(
+          await readEncoderFile(request.encoder, Object.keys(encoders)),
+        ),
         request,
       );
   if (request.weights === undefined) return opened;
