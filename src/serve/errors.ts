@@ -1,0 +1,128 @@
+import { ReidError } from "#core/errors";
+
+/** Facts of {@link FieldInvalidError}. */
+export interface FieldInvalidFacts {
+  readonly [name: string]: string;
+  /** Path in the request. */
+  readonly field: string;
+  readonly received: string;
+  readonly expected: string;
+}
+
+/** A field of a request that is missing, out of range or of the wrong form. */
+export class FieldInvalidError extends ReidError<FieldInvalidFacts> {
+  readonly code = "FIELD_INVALID";
+  readonly kind = "invalid-argument";
+
+  /** @param expected  range or form, in words */
+  constructor(field: string, received: unknown, expected: string) {
+    const shown = showReceived(received);
+    super(`${field} is ${shown}: expected ${expected}`, {
+      field,
+      received: shown,
+      expected,
+    });
+  }
+}
+
+/** More items in a call than the limit, or none. */
+export class BatchTooLargeError extends ReidError<{
+  field: string;
+  received: number;
+  maximum: number;
+}> {
+  readonly code = "BATCH_TOO_LARGE";
+  readonly kind = "invalid-argument";
+
+  constructor(field: string, received: number, maximum: number) {
+    super(
+      `${field} holds ${received} items, a call takes 1 to ${maximum}: split it, or leave the call out`,
+      { field, received, maximum },
+    );
+  }
+}
+
+/** A feature with none or several encodings, a broken length, or no model. */
+export class FeatureFormError extends ReidError<{ problem: string }> {
+  readonly code = "FEATURE_FORM";
+  readonly kind = "invalid-argument";
+
+  constructor(problem: string) {
+    super(
+      `feature ${problem}: set exactly one of f32le, f16le and values, and the model version that made it`,
+      { problem },
+    );
+  }
+}
+
+/** A page token that this server did not give for this request, or one that has expired. */
+export class PageTokenInvalidError extends ReidError<{ problem: string }> {
+  readonly code = "PAGE_TOKEN_INVALID";
+  readonly kind = "invalid-argument";
+
+  constructor(problem: string) {
+    super(
+      `page_token ${problem}: begin again without one, and keep the other fields as they were`,
+      { problem },
+    );
+  }
+}
+
+/** A model whose dimension is not the one asked for, or crops sent to a gallery of features made elsewhere. */
+export class ModelIncompatibleError extends ReidError<{
+  model: string;
+  expected: string;
+  received: string;
+}> {
+  readonly code = "MODEL_INCOMPATIBLE";
+  readonly kind = "failed-precondition";
+
+  constructor(model: string, expected: string, received: string) {
+    super(
+      `model ${model} gives ${received}, asked for is ${expected}: choose another model or leave the field out`,
+      { model, expected, received },
+    );
+  }
+}
+
+/** An RPC or a field of the API that this server does not serve. */
+export class UnsupportedError extends ReidError<{ what: string }> {
+  readonly code = "UNSUPPORTED";
+  readonly kind = "unimplemented";
+
+  /** @param remedy  what to use in its place */
+  constructor(what: string, remedy: string) {
+    super(`${what} is unsupported by this server: ${remedy}`, { what });
+  }
+}
+
+/** The server is ending. */
+export class ShuttingDownError extends ReidError<{ retryAfterMs: number }> {
+  readonly code = "SHUTTING_DOWN";
+  readonly kind = "unavailable";
+
+  constructor() {
+    super("the server is shutting down: connect again", { retryAfterMs: 1000 });
+  }
+}
+
+/** A server that everybody could reach and nobody has to authenticate to. */
+export class InsecureListenError extends ReidError<{ address: string }> {
+  readonly code = "LISTEN_INSECURE";
+  readonly kind = "failed-precondition";
+
+  constructor(address: string) {
+    super(
+      `${address} can be reached from other machines and callers are not authenticated: ` +
+        "listen on 127.0.0.1, or say with --insecure that it is meant",
+      { address },
+    );
+  }
+}
+
+function showReceived(value: unknown): string {
+  if (value === undefined || value === null || value === "") return "missing";
+  if (typeof value === "string")
+    return `"${value.length > 80 ? `${value.slice(0, 80)}…` : value}"`;
+  return String(value);
+}

@@ -1,0 +1,225 @@
+import type {
+  GalleryDescription,
+  GallerySpec,
+  GalleryState,
+  OnExisting,
+} from "#index/gallery-types";
+import { hnswDefaults, type IndexSpec } from "#index/index-kinds";
+import type { Config } from "#core/config";
+import {
+  FieldInvalidError,
+  ModelIncompatibleError,
+  UnsupportedError,
+} from "./errors.js";
+import {
+  attributesFrom,
+  countFrom,
+  duration,
+  milliseconds,
+  requireName,
+  timestamp,
+  wholeIn,
+  wordFrom,
+} from "./fields.js";
+import type { Gallery, Gallery__Output } from "./generated/reid/v1/Gallery.js";
+import type { IndexSpec__Output } from "./generated/reid/v1/IndexSpec.js";
+import type { ModelRegistry, ModelVersion } from "./registry.js";
+import { modelFrom } from "./requests.js";
+
+/** The reserved model name of galleries whose features are made elsewhere. */
+export const EXTERNAL_MODEL = "external";
+
+/** Least and longest time to live: 1 min to 10 years. */
+export const TTL_RANGE_MS = { minimum: 60_000, maximum: 10 * 366 * 86_400_000 };
+
+/**
+ * Parses a gallery that is to be made, its model looked up.
+ *
+ * @throws {FieldInvalidError} @throws {UnsupportedError} @throws {ModelNotFoundError}
+ * @throws {NoActiveModelError} @throws {ModelIncompatibleError}
+ */
+export function gallerySpecFrom(
+  gallery: Gallery__Output,
+  registry: ModelRegistry,
+  config: Config,
+): GallerySpec {
+  const name = requireName(gallery.name, "gallery.name");
+  const dimension = wholeIn(
+    gallery.dimension,
+    "gallery.dimension",
+    { minimum: 1, maximum: config.limits.dimension },
+    0,
+  );
+  const policy = wordFrom(
+    gallery.modelPolicy,
+    "gallery.model_policy",
+    "MODEL_POLICY",
+    {
+      UNSPECIFIED: "pinned",
+      PINNED: "pinned",
+      FOLLOW_ACTIVE: "follow-active",
+    } as const,
+  );
+  if (policy === "follow-active")
+    throw new UnsupportedError(
+      "model_policy FOLLOW_ACTIVE",
+      "use PINNED, and make a new gallery for a new version",
+    );
+  const defaultTtlMs = milliseconds(
+    gallery.defaultTtl,
+    "gallery.default_ttl",
+    TTL_RANGE_MS,
+  );
+  const maxEntries = countFrom(gallery.maxEntries, "gallery.max_entries");
+  const tags = attributesFrom(gallery.tags, "gallery.tags", 16);
+  return {
+    name,
+    index: indexFrom(gallery.index),
+    cropRetention: wordFrom(
+      gallery.cropRetention,
+      "gallery.crop_retention",
+      "CROP_RETENTION",
+      {
+        UNSPECIFIED: config.gallery.cropRetention,
+        NONE: "none",
+        KEEP: "keep",
+      } as const,
+    ),
+    ...(defaultTtlMs === undefined ? {} : { defaultTtlMs }),
+    maxEntries: maxEntries === 0 ? config.index.maxEntries : maxEntries,
+    tags,
+    ...galleryModel(gallery, dimension, registry),
+  };
+}
+
+/** What an entry whose id is taken does. @throws {FieldInvalidError} */
+export function onExistingFrom(value: string | number): OnExisting {
+  return wordFrom<OnExisting>(value, "on_existing", "ON_EXISTING", {
+    UNSPECIFIED: "replace",
+    REPLACE: "replace",
+    KEEP: "keep",
+    FAIL: "fail",
+  });
+}
+
+/** A gallery as the wire has it. */
+export function galleryToWire(gallery: GalleryDescription): Gallery {
+  const { name, version } = gallery.model;
+  return {
+    name: gallery.name,
+    model: { name, version },
+    modelPolicy:
+      gallery.modelPolicy === "pinned"
+        ? "MODEL_POLICY_PINNED"
+        : "MODEL_POLICY_FOLLOW_ACTIVE",
+    dimension: gallery.dimension,
+    index: {
+      ...(gallery.index.kind === "flat"
+        ? { flat: {} }
+        : {
+            hnsw: {
+              m: gallery.index.m,
+              efConstruction: gallery.index.efConstruction,
+              efSearch: gallery.index.efSearch,
+            },
+          }),
+      storage: "FEATURE_STORAGE_F32",
+    },
+    cropRetention:
+      gallery.cropRetention === "keep"
+        ? "CROP_RETENTION_KEEP"
+        : "CROP_RETENTION_NONE",
+    defaultTtl: duration(gallery.defaultTtlMs),
+    maxEntries: String(gallery.maxEntries),
+    tags: gallery.tags,
+    state: states[gallery.state],
+    entryCount: String(gallery.entryCount),
+    identityCount: String(gallery.identityCount),
+    sequence: String(gallery.sequence),
+    indexedSequence: String(gallery.indexedSequence),
+    sizeBytes: String(gallery.indexBytes),
+    createdAt: timestamp(gallery.createdAtUs),
+    operationId: "",
+  };
+}
+
+const states: Readonly<
+  Record<
+    GalleryState,
+    "GALLERY_STATE_READY" | "GALLERY_STATE_LOADING" | "GALLERY_STATE_REBUILDING"
+  >
+> = {
+  ready: "GALLERY_STATE_READY",
+  loading: "GALLERY_STATE_LOADING",
+  rebuilding: "GALLERY_STATE_REBUILDING",
+  // A gallery that is being closed answers nothing; it is seen only while the server ends.
+  closed: "GALLERY_STATE_LOADING",
+};
+
+function indexFrom(index: IndexSpec__Output | null): IndexSpec {
+  if (index === null) return hnswDefaults;
+  const storage = wordFrom(
+    index.storage,
+    "gallery.index.storage",
+    "FEATURE_STORAGE",
+    {
+      UNSPECIFIED: "f32",
+      F32: "f32",
+      F16: "f16",
+      INT8: "int8",
+    } as const,
+  );
+  if (storage !== "f32")
+    throw new UnsupportedError(`index storage ${storage}`, "use F32");
+  if (index.ivf !== null && index.ivf !== undefined)
+    throw new UnsupportedError("index kind ivf", "use hnsw or flat");
+  if (index.flat !== null && index.flat !== undefined) return { kind: "flat" };
+  if (index.hnsw === null || index.hnsw === undefined) return hnswDefaults;
+  const { m, efConstruction, efSearch } = index.hnsw;
+  const path = "gallery.index.hnsw";
+  return {
+    kind: "hnsw",
+    m: wholeIn(m, `${path}.m`, { minimum: 4, maximum: 128 }, hnswDefaults.m),
+    efConstruction: wholeIn(
+      efConstruction,
+      `${path}.ef_construction`,
+      { minimum: 8, maximum: 2000 },
+      hnswDefaults.efConstruction,
+    ),
+    efSearch: wholeIn(
+      efSearch,
+      `${path}.ef_search`,
+      { minimum: 1, maximum: 10_000 },
+      hnswDefaults.efSearch,
+    ),
+  };
+}
+
+function galleryModel(
+  gallery: Gallery__Output,
+  dimension: number,
+  registry: ModelRegistry,
+): { readonly model: ModelVersion; readonly dimension: number } {
+  const pin = modelFrom(gallery.model, "gallery.model");
+  if (pin?.name === EXTERNAL_MODEL) {
+    const version = pin.version ?? 0;
+    if (version === 0)
+      throw new FieldInvalidError("gallery.model.version", 0, "1 or more");
+    if (dimension === 0)
+      throw new FieldInvalidError(
+        "gallery.dimension",
+        0,
+        "the features' length, for a gallery of features made elsewhere",
+      );
+    return { model: { name: EXTERNAL_MODEL, version }, dimension };
+  }
+  const model = registry.resolve(pin);
+  if (dimension !== 0 && dimension !== model.dimension)
+    throw new ModelIncompatibleError(
+      model.key,
+      `${dimension} numbers`,
+      `features of ${model.dimension} numbers`,
+    );
+  const { name, version } = model;
+  return { model: { name, version }, dimension: model.dimension };
+}

@@ -1,0 +1,174 @@
+import { UnsupportedError } from "./errors.js";
+
+/** Least role that may call an RPC. */
+export type Role = "reader" | "writer" | "admin";
+
+/** One RPC of `reid.v1`. */
+export interface RpcSpec {
+  readonly role: Role;
+  /** Given to calls that bring no deadline; streams have none. */
+  readonly deadlineMs?: number;
+  /** What to use instead of an RPC that this server does not serve. */
+  readonly unsupported?: string;
+}
+
+const table = {
+  "EmbedService/Embed": { role: "reader", deadlineMs: 10_000 },
+  "EmbedService/StreamEmbed": { role: "reader" },
+  "SearchService/Search": { role: "reader", deadlineMs: 5000 },
+  "SearchService/Identify": {
+    role: "reader",
+    deadlineMs: 5000,
+    unsupported: "use Search, and Enroll for newcomers",
+  },
+  "GalleryService/CreateGallery": { role: "admin", deadlineMs: 10_000 },
+  "GalleryService/GetGallery": { role: "reader", deadlineMs: 2000 },
+  "GalleryService/ListGalleries": { role: "reader", deadlineMs: 5000 },
+  "GalleryService/UpdateGallery": {
+    role: "admin",
+    deadlineMs: 10_000,
+    unsupported: "create a gallery with the new settings and enroll again",
+  },
+  "GalleryService/DeleteGallery": { role: "admin", deadlineMs: 30_000 },
+  "GalleryService/Enroll": { role: "writer", deadlineMs: 10_000 },
+  "GalleryService/StreamEnroll": {
+    role: "writer",
+    unsupported: "use Enroll with up to 256 items a call",
+  },
+  "GalleryService/GetEntry": { role: "reader", deadlineMs: 2000 },
+  "GalleryService/ListEntries": { role: "reader", deadlineMs: 5000 },
+  "GalleryService/UpdateEntries": {
+    role: "writer",
+    deadlineMs: 30_000,
+    unsupported: "use Enroll under the same entry id",
+  },
+  "GalleryService/DeleteEntries": { role: "writer", deadlineMs: 30_000 },
+  "GalleryService/ListIdentities": {
+    role: "reader",
+    deadlineMs: 5000,
+    unsupported: "use ListEntries and count",
+  },
+  "GalleryService/ForgetIdentity": {
+    role: "admin",
+    deadlineMs: 60_000,
+    unsupported: "use DeleteEntries by identity in each gallery",
+  },
+  "ModelService/ListModels": { role: "reader", deadlineMs: 5000 },
+  "ModelService/GetModel": { role: "reader", deadlineMs: 2000 },
+  "ModelService/LoadModel": {
+    role: "admin",
+    deadlineMs: 120_000,
+    unsupported: "restart the server: it loads the newest version of each name",
+  },
+  "ModelService/UnloadModel": {
+    role: "admin",
+    deadlineMs: 30_000,
+    unsupported: "take the bundle out of the models folder and restart",
+  },
+  "ModelService/ActivateModel": {
+    role: "admin",
+    deadlineMs: 120_000,
+    unsupported: "restart the server: it activates the newest version",
+  },
+  "ModelService/RollbackModel": {
+    role: "admin",
+    deadlineMs: 30_000,
+    unsupported: "take the newest bundle out of the models folder and restart",
+  },
+  "ModelService/StartMigration": {
+    role: "admin",
+    deadlineMs: 10_000,
+    unsupported: "create a gallery on the new version and enroll again",
+  },
+  "MemoryService/GetMemory": { role: "reader", deadlineMs: 2000 },
+  "MemoryService/ListClusters": { role: "reader", deadlineMs: 5000 },
+  "MemoryService/ListClusterRows": { role: "reader", deadlineMs: 5000 },
+  "MemoryService/Assign": {
+    role: "reader",
+    deadlineMs: 5000,
+    unsupported: "compare the feature with the prototypes of ListClusters",
+  },
+  "MemoryService/Recluster": { role: "admin", deadlineMs: 10_000 },
+  "MemoryService/PauseMemory": {
+    role: "admin",
+    deadlineMs: 5000,
+    unsupported: "send crops with observe NO",
+  },
+  "MemoryService/ResumeMemory": {
+    role: "admin",
+    deadlineMs: 5000,
+    unsupported: "send crops with observe YES",
+  },
+  "MemoryService/ExportMemory": {
+    role: "admin",
+    unsupported: "read it with ListClusterRows",
+  },
+  "MemoryService/DeleteMemoryRows": {
+    role: "admin",
+    deadlineMs: 60_000,
+    unsupported: "restart with an empty data folder",
+  },
+  "OperationService/GetOperation": { role: "reader", deadlineMs: 2000 },
+  "OperationService/ListOperations": {
+    role: "reader",
+    deadlineMs: 5000,
+    unsupported: "ask GetOperation for the id that the call gave",
+  },
+  "OperationService/WatchOperation": {
+    role: "reader",
+    unsupported: "ask GetOperation again until it is done",
+  },
+  "OperationService/CancelOperation": {
+    role: "admin",
+    deadlineMs: 5000,
+    unsupported: "wait for it: a clustering takes seconds",
+  },
+  "AdminService/GetServerInfo": { role: "reader", deadlineMs: 2000 },
+  "AdminService/CreateSnapshot": {
+    role: "admin",
+    deadlineMs: 10_000,
+    unsupported: "the server writes snapshots by itself when it ends",
+  },
+  "AdminService/CreateBackup": {
+    role: "admin",
+    deadlineMs: 10_000,
+    unsupported: "stop the server and copy its data folder",
+  },
+  "AdminService/ListBackups": {
+    role: "admin",
+    deadlineMs: 5000,
+    unsupported: "list the folder you copied to",
+  },
+  "AdminService/DeleteBackup": {
+    role: "admin",
+    deadlineMs: 60_000,
+    unsupported: "delete the copy",
+  },
+  "AdminService/RestoreBackup": {
+    role: "admin",
+    deadlineMs: 10_000,
+    unsupported: "stop the server and put the copy back",
+  },
+} as const satisfies Record<string, RpcSpec>;
+
+/** An RPC by service and name, without the package. */
+export type RpcName = keyof typeof table;
+
+/** Every RPC of api.md with its role and deadline; the wire test calls each of them. */
+export const rpcs: Readonly<Record<RpcName, RpcSpec>> = table;
+
+/** All names, in the order of the table. */
+export const rpcNames: readonly RpcName[] = Object.keys(table).filter(
+  (name): name is RpcName => name in table,
+);
+
+/** Longest deadline of a unary call. */
+export const MAX_DEADLINE_MS = 600_000;
+
+/** What calling an RPC that is not served fails with. */
+export function unsupportedRpc(name: RpcName): UnsupportedError {
+  return new UnsupportedError(
+    name,
+    rpcs[name].unsupported ?? "use another RPC",
+  );
+}

@@ -1,0 +1,331 @@
+import { Server, ServerCredentials, type ServerOptions } from "@grpc/grpc-js";
+import { ReflectionService } from "@grpc/reflection";
+import { randomUUID } from "node:crypto";
+import { mkdir, readFile } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
+import {
+  isLoopback,
+  ListenError,
+  parseAddress,
+  showAddress,
+  type Address,
+} from "#core/address";
+import { systemClock, type Clock } from "#core/clock";
+import type { Config } from "#core/config";
+import type { Log } from "#core/log";
+import { startMetricsServer } from "#core/metrics-server";
+import { Store, type StoreOptions } from "#core/store";
+import { createTelemetry, type Telemetry } from "#core/telemetry";
+import { GalleryStore } from "#index/gallery-store";
+import { CallCounter } from "./drain.js";
+import { InsecureListenError, ShuttingDownError } from "./errors.js";
+import { InferencePool, planWorkers } from "./inference-pool.js";
+import { Inference } from "./inference.js";
+import { OnlineMode } from "./online.js";
+import { OperationLog } from "./operations.js";
+import { Pages } from "./pages.js";
+import { protoFolder } from "./protocol.js";
+import { ModelRegistry } from "./registry.js";
+import { observeStore } from "./store-metrics.js";
+import { adminService } from "./services/admin.js";
+import type { ServiceContext } from "./services/context.js";
+import {
+  packageDefinition,
+  serviceDefinition,
+} from "./services/definitions.js";
+import { embedService } from "./services/embed.js";
+import { galleryService } from "./services/gallery.js";
+import { Health } from "./services/health.js";
+import { memoryService } from "./services/memory.js";
+import { modelService } from "./services/model.js";
+import { operationService } from "./services/operation.js";
+import { searchService } from "./services/search.js";
+
+/** How a server is started. */
+export interface StartOptions {
+  /** Sections `serve`, `grpc`, `limits`, `inference`, `memory` … count. */
+  readonly config: Config;
+  readonly log: Log;
+  /** Default: the machine's. */
+  readonly clock?: Clock;
+  /** How long NOT_SERVING is told before connections end. Default: 5 s, none where only this machine can reach it. */
+  readonly announceMs?: number;
+  /** Of the data folder's store; a double for tests. */
+  readonly store?: StoreOptions;
+}
+
+/** A server that answers. */
+export interface ReidServer {
+  /** With the port that was really taken. */
+  readonly address: Address;
+  /** Undefined: no metrics are served. */
+  readonly metricsAddress: Address | undefined;
+  /** The active version of the default model; undefined: there is none. */
+  readonly defaultModel: string | undefined;
+  /** What online mode has learnt, settled: rows on disk, no clustering under way. */
+  settleMemory(): Promise<void>;
+  /** Answers what is under way for up to `serve.drain_ms`, then ends; idempotent. */
+  close(): Promise<void>;
+}
+
+const DEFAULT_ANNOUNCE_MS = 5000;
+/** What answers on their way out get before connections are cut. */
+const FLUSH_MS = 250;
+
+/**
+ * Opens models, galleries and memory, and listens.
+ *
+ * @throws {InsecureListenError} an address that others can reach, without `serve.insecure`
+ * @throws {ListenError} the port is taken
+ * @throws {StoreLockedError} another process has the data folder
+ */
+export async function startServer(options: StartOptions): Promise<ReidServer> {
+  const { config, log } = options;
+  const address = parseAddress(config.serve.listen, "serve.listen");
+  checkExposure(address, config, log);
+  const closers: (() => Promise<void> | void)[] = [];
+  const close = async () => {
+    for (const one of closers.splice(0).reverse()) await one();
+  };
+  try {
+    return await open(options, address, closers);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function open(
+  options: StartOptions,
+  wanted: Address,
+  closers: (() => Promise<void> | void)[],
+): Promise<ReidServer> {
+  const { config, log, clock = systemClock } = options;
+  const telemetry = createTelemetry();
+  closers.push(() => telemetry.close());
+  const parts = await openParts(options, telemetry, closers);
+  const draining = new AbortController();
+  const shutdown = new AbortController();
+  const context: ServiceContext = {
+    ...parts,
+    config,
+    pages: new Pages(clock),
+    clock,
+    log,
+    telemetry,
+    instanceId: randomUUID(),
+    startedAtMs: clock.now(),
+    version: await packageVersion(),
+    devices: () => parts.pool.devices(),
+    calls: new CallCounter(),
+    draining: draining.signal,
+    shutdown: shutdown.signal,
+  };
+  const server = new Server(serverOptions(config));
+  addServices(server, context);
+  const health = new Health(context, parts.pool, server);
+  new ReflectionService(packageDefinition, {}).addToServer(server);
+  closers.push(() => health.end());
+  await health.check();
+  const metrics =
+    config.serve.metrics === ""
+      ? undefined
+      : await startMetricsServer(
+          parseAddress(config.serve.metrics, "serve.metrics"),
+          telemetry,
+        );
+  if (metrics !== undefined) closers.push(() => metrics.close());
+  const address = await listen(server, wanted);
+  closers.push(async () => {
+    health.end();
+    const announceMs = isLoopback(address.host) ? 0 : DEFAULT_ANNOUNCE_MS;
+    await delay(options.announceMs ?? announceMs);
+    draining.abort();
+    await endCalls(server, context, shutdown);
+  });
+  let closed: Promise<void> | undefined;
+  const active = parts.registry.activeVersion();
+  return {
+    address,
+    metricsAddress: metrics?.address,
+    defaultModel:
+      active === undefined ? undefined : `${active.name}/${active.version}`,
+    settleMemory: async () => {
+      await Promise.all(
+        (parts.online?.list() ?? []).map((memory) => memory.settle()),
+      );
+    },
+    close: () =>
+      (closed ??= (async () => {
+        for (const one of closers.splice(0).reverse()) await one();
+      })()),
+  };
+}
+
+/** Everything that holds a resource, in the order of need. */
+async function openParts(
+  options: StartOptions,
+  telemetry: Telemetry,
+  closers: (() => Promise<void> | void)[],
+) {
+  const { config, log, clock = systemClock } = options;
+  await mkdir(config.serve.data, { recursive: true });
+  const store = await Store.open(config.serve.data, {
+    minFreeBytes: config.store.minFreeBytes,
+    ...options.store,
+  });
+  closers.push(() => store.close());
+  closers.push(observeStore(store, telemetry));
+  const { inference: settings } = config;
+  const plan = planWorkers(settings.workers, settings.threadsPerWorker);
+  const pool = new InferencePool({
+    workers: plan.workers,
+    threads: plan.threads,
+    maxBatch: settings.maxBatch,
+    device: config.device,
+    log,
+  });
+  closers.push(() => pool.close());
+  const registry = await ModelRegistry.open({
+    folder: config.serve.models,
+    pool,
+    defaultModel: config.serve.defaultModel,
+    clock,
+    log,
+  });
+  closers.push(() => registry.close());
+  const inference = new Inference({ registry, pool, config, telemetry, clock });
+  closers.push(() => inference.close());
+  const galleries = await GalleryStore.open(store, {
+    clock,
+    log,
+    exactBelow: config.search.exactBelow,
+    tail: config.search.tail,
+    maxGalleries: config.limits.galleries,
+  });
+  closers.push(() => galleries.close());
+  const operations = await OperationLog.open(store, clock, log);
+  closers.push(() => operations.close());
+  const online = config.serve.online
+    ? await OnlineMode.open({
+        registry,
+        config: config.memory,
+        store,
+        operations,
+        telemetry,
+        clock,
+        log,
+      })
+    : undefined;
+  if (online !== undefined) closers.push(() => online.close());
+  const unobserve = [
+    telemetry.observe("reid.gallery.entries", () =>
+      galleries.list().map((gallery) => ({
+        value: gallery.describe().entryCount,
+        attributes: { gallery: gallery.name },
+      })),
+    ),
+    telemetry.observe("reid.gallery.index.lag", () =>
+      galleries.list().map((gallery) => {
+        const { sequence, indexedSequence } = gallery.describe();
+        return {
+          value: sequence - indexedSequence,
+          attributes: { gallery: gallery.name },
+        };
+      }),
+    ),
+  ];
+  closers.push(() => {
+    for (const stop of unobserve) stop();
+  });
+  return { store, pool, registry, inference, galleries, operations, online };
+}
+
+function addServices(server: Server, context: ServiceContext): void {
+  const add = server.addService.bind(server);
+  add(serviceDefinition("EmbedService"), embedService(context));
+  add(serviceDefinition("SearchService"), searchService(context));
+  add(serviceDefinition("GalleryService"), galleryService(context));
+  add(serviceDefinition("ModelService"), modelService(context));
+  add(serviceDefinition("MemoryService"), memoryService(context));
+  add(serviceDefinition("OperationService"), operationService(context));
+  add(serviceDefinition("AdminService"), adminService(context));
+}
+
+/** Stops taking calls, answers those under way, and cuts what is left when the time is over. */
+async function endCalls(
+  server: Server,
+  context: ServiceContext,
+  shutdown: AbortController,
+): Promise<void> {
+  const { calls, config, log } = context;
+  const drained = new Promise<void>((resolve) =>
+    server.tryShutdown(() => resolve()),
+  );
+  // Health watchers hold their connections for good: once no call of ours is left, they need not be waited for.
+  const idle = calls.idle().then(() => delay(FLUSH_MS));
+  const timer = new AbortController();
+  const late = delay(config.serve.drainMs, true, {
+    signal: timer.signal,
+  }).catch(() => false);
+  const isLate = await Promise.race([
+    drained.then(() => false),
+    idle.then(() => false),
+    late,
+  ]);
+  timer.abort();
+  if (isLate) {
+    log.warn("calls cut at shutdown", { calls: calls.count });
+    shutdown.abort(new ShuttingDownError());
+    await delay(FLUSH_MS);
+  }
+  server.forceShutdown();
+}
+
+function checkExposure(address: Address, config: Config, log: Log): void {
+  if (isLoopback(address.host)) return;
+  if (!config.serve.insecure)
+    throw new InsecureListenError(showAddress(address));
+  log.warn(
+    "anybody who can reach this address may read and change everything: --insecure was given",
+    { address: showAddress(address) },
+  );
+}
+
+function listen(server: Server, address: Address): Promise<Address> {
+  const { host } = address;
+  return new Promise((resolve, reject) => {
+    const credentials = ServerCredentials.createInsecure();
+    server.bindAsync(showAddress(address), credentials, (error, port) => {
+      if (error === null) resolve({ host, port });
+      else
+        reject(
+          new ListenError(showAddress(address), error.message, {
+            cause: error,
+          }),
+        );
+    });
+  });
+}
+
+function serverOptions({ grpc, limits }: Config): ServerOptions {
+  return {
+    "grpc.max_receive_message_length": limits.requestBytes,
+    "grpc.max_send_message_length": limits.responseBytes,
+    "grpc.max_concurrent_streams": limits.streams,
+    "grpc.keepalive_time_ms": grpc.keepaliveMs,
+    "grpc.keepalive_timeout_ms": grpc.keepaliveTimeoutMs,
+    "grpc.max_connection_age_ms": grpc.maxConnectionAgeMs,
+    "grpc.max_connection_age_grace_ms": grpc.maxConnectionAgeGraceMs,
+    // grpc-js numbers the algorithms: 0 identity, 2 gzip.
+    "grpc.default_compression_algorithm": grpc.compress === "gzip" ? 2 : 0,
+  };
+}
+
+async function packageVersion(): Promise<string> {
+  const text = await readFile(`${protoFolder}../package.json`, "utf8");
+  const parsed: unknown = JSON.parse(text);
+  const isPackage =
+    typeof parsed === "object" && parsed !== null && "version" in parsed;
+  return isPackage ? String(parsed.version) : "";
+}

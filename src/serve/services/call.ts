@@ -1,0 +1,197 @@
+import {
+  Metadata,
+  status as grpcStatus,
+  type handleUnaryCall,
+  type ServerUnaryCall,
+  type ServerDuplexStream,
+  type StatusObject,
+} from "@grpc/grpc-js";
+import { randomUUID } from "node:crypto";
+import { ReidError } from "#core/errors";
+import { CancelledError, DeadlineError } from "../inference-errors.js";
+import {
+  MAX_DEADLINE_MS,
+  rpcs,
+  unsupportedRpc,
+  type RpcName,
+} from "../rpcs.js";
+import { wireStatus } from "../status.js";
+import type { ServiceContext } from "./context.js";
+
+/** What a handler may know of its call. */
+export interface Call {
+  /** Aborts on cancellation, at the deadline, and when the server's grace is over. */
+  readonly signal: AbortSignal;
+  /** What is left of the deadline now, ms; Infinity on streams without one. */
+  remainingMs(): number;
+}
+
+type AnyCall =
+  | Pick<
+      ServerUnaryCall<unknown, unknown>,
+      "getDeadline" | "on" | "sendMetadata"
+    >
+  | Pick<
+      ServerDuplexStream<unknown, unknown>,
+      "getDeadline" | "on" | "sendMetadata"
+    >;
+
+/**
+ * Wraps a unary handler: deadline, cancellation, metadata, status with details, metrics.
+ *
+ * @param handler  answers, or throws a ReidError that becomes the call's status
+ */
+export function unary<Request, Response>(
+  context: ServiceContext,
+  name: RpcName,
+  handler: (request: Request, call: Call) => Promise<Response> | Response,
+): handleUnaryCall<Request, Response> {
+  return (grpcCall, callback) => {
+    const call = openCall(context, name, grpcCall);
+    const run = async () => {
+      const response = await handler(grpcCall.request, call);
+      if (call.signal.aborted) throw abortReason(call.signal);
+      return response;
+    };
+    run().then(
+      (response) => {
+        call.finish(undefined);
+        callback(null, response);
+      },
+      (error: unknown) => callback(call.finish(error)),
+    );
+  };
+}
+
+/** A call under way. */
+export interface OpenCall extends Call {
+  /** Ends timers and metrics; gives the status of a failure. */
+  finish(error: unknown): Partial<StatusObject>;
+}
+
+/** Starts deadline, cancellation and metrics of a call, and sends the metadata that every call gets. */
+export function openCall(
+  context: ServiceContext,
+  name: RpcName,
+  grpcCall: AnyCall,
+): OpenCall {
+  const { clock, telemetry, instanceId, shutdown } = context;
+  const started = clock.monotonic();
+  const requestId = randomUUID();
+  const metadata = new Metadata();
+  metadata.set("reid-request", requestId);
+  metadata.set("reid-instance", instanceId);
+  grpcCall.sendMetadata(metadata);
+  const leave = context.calls.enter();
+
+  const abort = new AbortController();
+  const endMs = started + allowedMs(context, name, grpcCall);
+  const expire = () => abort.abort(deadlineReason());
+  const timer = Number.isFinite(endMs)
+    ? setTimeout(expire, endMs - started)
+    : undefined;
+  // grpc-js reports a deadline that passed as a cancellation, sometimes a moment before our own timer.
+  grpcCall.on("cancelled", () => {
+    if (clock.monotonic() >= endMs - 5) expire();
+    else abort.abort(new CancelledError("call"));
+  });
+  const onShutdown = () => abort.abort(shutdown.reason);
+  shutdown.addEventListener("abort", onShutdown);
+
+  return {
+    signal: abort.signal,
+    remainingMs: () => endMs - clock.monotonic(),
+    finish: (error) => {
+      clearTimeout(timer);
+      leave();
+      shutdown.removeEventListener("abort", onShutdown);
+      const log = context.log.child({ request: requestId, rpc: name });
+      const failure =
+        error === undefined
+          ? undefined
+          : wireStatus(publicReason(error, abort.signal), log);
+      telemetry.record(
+        "rpc.server.call.duration",
+        (clock.monotonic() - started) / 1000,
+        {
+          "rpc.system.name": "grpc",
+          "rpc.method": `reid.v1.${name}`,
+          "rpc.response.status_code": statusName(failure?.code ?? 0),
+          ...(failure === undefined ? {} : { "error.type": failure.reason }),
+        },
+      );
+      return failure === undefined ? {} : statusObject(failure);
+    },
+  };
+}
+
+function statusObject(failure: ReturnType<typeof wireStatus>): {
+  code: number;
+  details: string;
+  metadata: Metadata;
+} {
+  const metadata = new Metadata();
+  metadata.set("grpc-status-details-bin", Buffer.from(failure.details));
+  if (failure.retryAfterMs !== undefined)
+    metadata.set("grpc-retry-pushback-ms", String(failure.retryAfterMs));
+  return { code: failure.code, details: failure.message, metadata };
+}
+
+/** The index says CANCELLED for any abort; what the abort was for is said by the signal. */
+function publicReason(error: unknown, signal: AbortSignal): unknown {
+  const isAbort = error instanceof ReidError && error.kind === "cancelled";
+  return isAbort && signal.aborted ? abortReason(signal, error) : error;
+}
+
+function abortReason(signal: AbortSignal, error?: ReidError): unknown {
+  const reason: unknown = signal.reason;
+  const isTimeout = reason instanceof Error && reason.name === "TimeoutError";
+  const stage = error?.facts["stage"];
+  return isTimeout
+    ? new DeadlineError(typeof stage === "string" ? stage : "search")
+    : reason;
+}
+
+function deadlineReason(): DOMException {
+  return new DOMException("deadline", "TimeoutError");
+}
+
+function allowedMs(
+  context: ServiceContext,
+  name: RpcName,
+  grpcCall: Pick<AnyCall, "getDeadline">,
+): number {
+  const { deadlineMs } = rpcs[name];
+  const deadline = grpcCall.getDeadline();
+  const end = typeof deadline === "number" ? deadline : deadline.getTime();
+  const asked = end - context.clock.now();
+  if (deadlineMs === undefined) return asked;
+  return Number.isFinite(asked) ? Math.min(asked, MAX_DEADLINE_MS) : deadlineMs;
+}
+
+function statusName(code: number): string {
+  return grpcStatus[code] ?? String(code);
+}
+
+/** A unary RPC that this server does not serve; its message says what to use instead. */
+export function rejectUnary<Request, Response>(
+  context: ServiceContext,
+  name: RpcName,
+): handleUnaryCall<Request, Response> {
+  return unary<Request, Response>(context, name, () => {
+    throw unsupportedRpc(name);
+  });
+}
+
+/** The same for a streaming RPC. */
+export function rejectStream(
+  context: ServiceContext,
+  name: RpcName,
+): (
+  stream: AnyCall & { emit(event: "error", error: unknown): boolean },
+) => void {
+  return (stream) => {
+    const call = openCall(context, name, stream);
+    stream.emit("error", call.finish(unsupportedRpc(name)));
+  };
+}

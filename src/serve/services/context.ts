@@ -1,0 +1,39 @@
+import type { Clock } from "#core/clock";
+import type { Config } from "#core/config";
+import type { Log } from "#core/log";
+import type { Store } from "#core/store";
+import type { Telemetry } from "#core/telemetry";
+import type { GalleryStore } from "#index/gallery-store";
+import type { CallCounter } from "../drain.js";
+import type { Inference } from "../inference.js";
+import type { OnlineMode } from "../online.js";
+import type { OperationLog } from "../operations.js";
+import type { Pages } from "../pages.js";
+import type { ModelRegistry } from "../registry.js";
+
+/** What the services share; opened and closed by the server. */
+export interface ServiceContext {
+  readonly config: Config;
+  readonly registry: ModelRegistry;
+  readonly inference: Inference;
+  readonly galleries: GalleryStore;
+  readonly store: Store;
+  readonly operations: OperationLog;
+  /** Undefined: the server runs without `--online`. */
+  readonly online: OnlineMode | undefined;
+  readonly pages: Pages;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly telemetry: Telemetry;
+  /** New at each start. */
+  readonly instanceId: string;
+  readonly startedAtMs: number;
+  readonly version: string;
+  /** Devices that encoders run on. */
+  readonly devices: () => readonly string[];
+  readonly calls: CallCounter;
+  /** Aborted when the server begins to end: streams answer what they have taken, and end. */
+  readonly draining: AbortSignal;
+  /** Aborted with a ShuttingDownError when the time for work in flight is over. */
+  readonly shutdown: AbortSignal;
+}

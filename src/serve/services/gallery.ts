@@ -1,0 +1,211 @@
+import type { Gallery } from "#index/gallery";
+import type {
+  DeleteOutcome,
+  EntrySelector,
+  GalleryDescription,
+} from "#index/gallery-types";
+import type { IdentifiedRequest, KeepResponse } from "#index/request-log";
+import { entryToWire, isLargeView, viewFrom } from "../entries.js";
+import { FieldInvalidError } from "../errors.js";
+import { countFrom, requestIdFrom, requireId, requireName } from "../fields.js";
+import { FilterBudget, filterFrom } from "../filters.js";
+import { galleryToWire, gallerySpecFrom } from "../gallery-requests.js";
+import type { CreateGalleryRequest__Output } from "../generated/reid/v1/CreateGalleryRequest.js";
+import type { CreateGalleryResponse } from "../generated/reid/v1/CreateGalleryResponse.js";
+import type { DeleteEntriesRequest__Output } from "../generated/reid/v1/DeleteEntriesRequest.js";
+import type { DeleteEntriesResponse } from "../generated/reid/v1/DeleteEntriesResponse.js";
+import type { GalleryServiceHandlers } from "../generated/reid/v1/GalleryService.js";
+import type { ListEntriesRequest__Output } from "../generated/reid/v1/ListEntriesRequest.js";
+import type { ListEntriesResponse } from "../generated/reid/v1/ListEntriesResponse.js";
+import { rejectStream, rejectUnary, unary } from "./call.js";
+import type { ServiceContext } from "./context.js";
+import { serviceDefinition } from "./definitions.js";
+import { enroll } from "./enroll.js";
+
+/** Ids that one DeleteEntries may name. */
+const MAX_SELECTED = 1000;
+
+/** Handlers of GalleryService. */
+export function galleryService(
+  context: ServiceContext,
+): GalleryServiceHandlers {
+  const { galleries, pages, config } = context;
+  return {
+    CreateGallery: unary(
+      context,
+      "GalleryService/CreateGallery",
+      (request: CreateGalleryRequest__Output) =>
+        createGallery(context, request),
+    ),
+    GetGallery: unary(context, "GalleryService/GetGallery", (request) => ({
+      gallery: galleryToWire(openGallery(context, request.gallery).describe()),
+    })),
+    ListGalleries: unary(context, "GalleryService/ListGalleries", (request) => {
+      const page = pages.read(request, "galleries", config.limits.pageSize);
+      const { items, next } = pages.slice(
+        galleries.list(),
+        page,
+        ({ name }) => name,
+      );
+      return {
+        galleries: items.map((one) => galleryToWire(one.describe())),
+        nextPageToken: pages.token(next, "galleries"),
+      };
+    }),
+    DeleteGallery: unary(
+      context,
+      "GalleryService/DeleteGallery",
+      async (request) => {
+        await galleries.delete(requireName(request.gallery, "gallery"));
+        return {};
+      },
+    ),
+    Enroll: unary(context, "GalleryService/Enroll", (request, call) =>
+      enroll(context, request, call),
+    ),
+    GetEntry: unary(context, "GalleryService/GetEntry", (request) => {
+      const view = viewFrom(request.view);
+      const entryId = requireId(request.entryId, "entry_id");
+      const gallery = openGallery(context, request.gallery);
+      const { model } = gallery.describe();
+      return { entry: entryToWire(gallery.getEntry(entryId, view), model) };
+    }),
+    ListEntries: unary(context, "GalleryService/ListEntries", (request) =>
+      listEntries(context, request),
+    ),
+    DeleteEntries: unary(context, "GalleryService/DeleteEntries", (request) =>
+      deleteEntries(context, request),
+    ),
+    UpdateGallery: rejectUnary(context, "GalleryService/UpdateGallery"),
+    StreamEnroll: rejectStream(context, "GalleryService/StreamEnroll"),
+    UpdateEntries: rejectUnary(context, "GalleryService/UpdateEntries"),
+    ListIdentities: rejectUnary(context, "GalleryService/ListIdentities"),
+    ForgetIdentity: rejectUnary(context, "GalleryService/ForgetIdentity"),
+  };
+}
+
+/** @throws {FieldInvalidError} a bad name @throws {GalleryNotFoundError} */
+export function openGallery(context: ServiceContext, name: string): Gallery {
+  return context.galleries.get(requireName(name, "gallery"));
+}
+
+/** A request's id with the bytes it goes for; undefined where the caller gave none. @throws {FieldInvalidError} */
+export function identified<Request extends { readonly requestId: string }>(
+  request: Request,
+  serialize: (request: Request) => Uint8Array,
+): IdentifiedRequest | undefined {
+  const requestId = requestIdFrom(request.requestId);
+  return requestId === undefined
+    ? undefined
+    : { requestId, request: serialize({ ...request, requestId }) };
+}
+
+async function createGallery(
+  context: ServiceContext,
+  request: CreateGalleryRequest__Output,
+): Promise<CreateGalleryResponse> {
+  const { CreateGallery } = serviceDefinition("GalleryService");
+  const { galleries, registry, config } = context;
+  const { gallery } = request;
+  if (gallery === null)
+    throw new FieldInvalidError("gallery", "", "a gallery with a name");
+  const id = identified(request, CreateGallery.requestSerialize);
+  const bytes = await galleries.requests.once(
+    id,
+    async (keep: KeepResponse) => {
+      const respond = (made: GalleryDescription) =>
+        CreateGallery.responseSerialize({ gallery: galleryToWire(made) });
+      const made = await galleries.create(
+        gallerySpecFrom(gallery, registry, config),
+        (writer, description) => keep(writer, respond(description)),
+      );
+      return respond(made.describe());
+    },
+  );
+  return CreateGallery.responseDeserialize(Buffer.from(bytes));
+}
+
+function listEntries(
+  context: ServiceContext,
+  request: ListEntriesRequest__Output,
+): ListEntriesResponse {
+  const { limits } = context.config;
+  const view = viewFrom(request.view);
+  const filter = filterFrom(
+    request.filter,
+    "filter",
+    new FilterBudget(limits.filterValues),
+  );
+  const bound = ["entries", request.gallery, view, filter ?? null];
+  const maximum = isLargeView(view) ? limits.largeHits : limits.pageSize;
+  const page = context.pages.read(request, bound, maximum);
+  const gallery = openGallery(context, request.gallery);
+  const { model } = gallery.describe();
+  const { entries, nextSequence } = gallery.listEntries({
+    view,
+    pageSize: page.size,
+    ...(filter === undefined ? {} : { filter }),
+    ...(page.after === undefined
+      ? {}
+      : { afterSequence: countFrom(page.after, "page_token") }),
+  });
+  const next = nextSequence === undefined ? undefined : String(nextSequence);
+  return {
+    entries: entries.map((entry) => entryToWire(entry, model)),
+    nextPageToken: context.pages.token(next, bound),
+  };
+}
+
+async function deleteEntries(
+  context: ServiceContext,
+  request: DeleteEntriesRequest__Output,
+): Promise<DeleteEntriesResponse> {
+  const selector = selectorFrom(context, request);
+  const gallery = openGallery(context, request.gallery);
+  const outcome: DeleteOutcome = await gallery.deleteEntries(selector);
+  context.telemetry.add("reid.gallery.writes", outcome.deletedCount, {
+    gallery: gallery.name,
+    write: "delete",
+  });
+  return {
+    deletedCount: String(outcome.deletedCount),
+    sequence: String(outcome.sequence),
+  };
+}
+
+function selectorFrom(
+  context: ServiceContext,
+  request: DeleteEntriesRequest__Output,
+): EntrySelector {
+  const { selector } = request;
+  const given = [
+    (selector?.entryIds.length ?? 0) > 0,
+    (selector?.identity ?? "") !== "",
+    (selector?.filter ?? null) !== null,
+  ].filter(Boolean).length;
+  if (selector === null || given !== 1)
+    throw new FieldInvalidError(
+      "selector",
+      given === 0 ? "" : `${given} fields`,
+      "exactly one of entry_ids, identity and filter",
+    );
+  const { entryIds, identity } = selector;
+  if (entryIds.length > MAX_SELECTED)
+    throw new FieldInvalidError(
+      "selector.entry_ids",
+      `${entryIds.length} ids`,
+      `at most ${MAX_SELECTED}`,
+    );
+  if (entryIds.length > 0)
+    return {
+      entryIds: entryIds.map((id, i) =>
+        requireId(id, `selector.entry_ids[${i}]`),
+      ),
+    };
+  if (identity !== "")
+    return { identity: requireId(identity, "selector.identity") };
+  const budget = new FilterBudget(context.config.limits.filterValues);
+  return {
+    filter: filterFrom(selector.filter, "selector.filter", budget) ?? {},
+  };
+}

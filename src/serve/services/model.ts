@@ -1,0 +1,93 @@
+import { stat } from "node:fs/promises";
+import { wholeIn, requireName, timestamp } from "../fields.js";
+import type { ModelInfo } from "../generated/reid/v1/ModelInfo.js";
+import type { ModelServiceHandlers } from "../generated/reid/v1/ModelService.js";
+import { showModel, type ModelFacts, type ModelState } from "../registry.js";
+import { modelFrom } from "../requests.js";
+import { failureFrom } from "../status.js";
+import { rejectUnary, unary } from "./call.js";
+import type { ServiceContext } from "./context.js";
+
+const states: Readonly<
+  Record<ModelState, Exclude<ModelInfo["state"], number | undefined>>
+> = {
+  "on-disk": "MODEL_STATE_ON_DISK",
+  loading: "MODEL_STATE_LOADING",
+  loaded: "MODEL_STATE_LOADED",
+  active: "MODEL_STATE_ACTIVE",
+  failed: "MODEL_STATE_FAILED",
+};
+
+/** Handlers of ModelService. */
+export function modelService(context: ServiceContext): ModelServiceHandlers {
+  const { registry, pages, config } = context;
+  return {
+    ListModels: unary(context, "ModelService/ListModels", async (request) => {
+      const { name } = request;
+      if (name !== "") requireName(name, "name");
+      const bound = ["models", name];
+      const page = pages.read(request, bound, config.limits.pageSize);
+      await registry.refresh();
+      const all = registry
+        .list()
+        .filter((facts) => name === "" || facts.name === name);
+      const { items, next } = pages.slice(all, page, showModel);
+      return {
+        models: await Promise.all(
+          items.map((facts) => modelToWire(context, facts)),
+        ),
+        nextPageToken: pages.token(next, bound),
+      };
+    }),
+    GetModel: unary(context, "ModelService/GetModel", async (request) => {
+      const model = modelFrom(request.model);
+      if (model?.version !== undefined)
+        wholeIn(model.version, "model.version", {
+          minimum: 0,
+          maximum: 2 ** 31,
+        });
+      await registry.refresh();
+      return { info: await modelToWire(context, registry.describe(model)) };
+    }),
+    LoadModel: rejectUnary(context, "ModelService/LoadModel"),
+    UnloadModel: rejectUnary(context, "ModelService/UnloadModel"),
+    ActivateModel: rejectUnary(context, "ModelService/ActivateModel"),
+    RollbackModel: rejectUnary(context, "ModelService/RollbackModel"),
+    StartMigration: rejectUnary(context, "ModelService/StartMigration"),
+  };
+}
+
+/** A model version as the wire has it. */
+async function modelToWire(
+  context: ServiceContext,
+  facts: ModelFacts,
+): Promise<ModelInfo> {
+  const { manifest, name, version } = facts;
+  const written = await stat(facts.folder);
+  return {
+    model: { name, version },
+    state: states[facts.state],
+    dimension: manifest.dimension,
+    heightPx: manifest.heightPx,
+    widthPx: manifest.widthPx,
+    parentVersion: manifest.parentVersion,
+    sha256: manifest.sha256,
+    metrics: manifest.metrics,
+    // The manifest holds no time, so that the same training gives the same bytes: the folder's is the bundle's.
+    createdAt: timestamp(Math.floor(written.mtimeMs) * 1000),
+    loadedAt: timestamp(
+      facts.loadedAtMs === undefined ? undefined : facts.loadedAtMs * 1000,
+    ),
+    galleries: context.galleries
+      .list()
+      .filter(
+        (gallery) => showModel(gallery.describe().model) === showModel(facts),
+      )
+      .map((gallery) => gallery.name),
+    device: facts.device ?? "",
+    error:
+      facts.error === undefined
+        ? null
+        : failureFrom(facts.error, context.log, ""),
+  };
+}
