@@ -268,3 +268,16 @@ export class SearchCancelledError extends ReidError<Record<string, never>> {
     super("search was cancelled by the caller: send it again", {});
   }
 }
+
+/** `reid index check` found that index and store do not agree. */
+export class IndexProblemsError extends ReidError<{ problems: number }> {
+  readonly code = "INDEX_PROBLEMS";
+  readonly kind = "data-loss";
+
+  constructor(problems: number) {
+    super(
+      `${problems} problems in the galleries: run reid index rebuild, and restore a backup where the store is wrong`,
+      { problems },
+    );
+  }
+}
