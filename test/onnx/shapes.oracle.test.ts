@@ -412,20 +412,14 @@ function numbers(
   dims: readonly number[],
   length: number,
 ): Tensor {
-  switch (type) {
-    case "int64":
-      return { dataType: type, dims, data: new BigInt64Array(length) };
-    case "int32":
-      return { dataType: type, dims, data: new Int32Array(length) };
-    case "bool":
-      return { dataType: type, dims, data: new Uint8Array(length).fill(1) };
-    default:
-      return {
-        dataType: "float32",
-        dims,
-        data: Float32Array.from({ length }, (_, i) => 1 + (i % 5)),
-      };
-  }
+  if (type === "int64")
+    return { dataType: type, dims, data: new BigInt64Array(length) };
+  if (type === "int32")
+    return { dataType: type, dims, data: new Int32Array(length) };
+  if (type === "bool")
+    return { dataType: type, dims, data: new Uint8Array(length).fill(1) };
+  const data = Float32Array.from({ length }, (_, i) => 1 + (i % 5));
+  return { dataType: "float32", dims, data };
 }
 
 describe("shape rules", () => {
