@@ -5,6 +5,7 @@ import { foldConstants, withoutUnused } from "#onnx/folding";
 import type { Dimension, Graph, Model, Node, ValueInfo } from "#onnx/graph";
 import { readModel } from "#onnx/model";
 import { inferShapes } from "#onnx/shapes";
+import { encoderWithinBundle } from "./bundle-encoder.js";
 import { encoders, isEncoderName } from "./encoders.js";
 import {
   EncoderInputsError,
@@ -125,6 +126,7 @@ function buildEncoder(request: EncoderRequest): OpenedEncoder {
 /**
  * Fits a model that was read from a file: cut at the feature node, batch opened, crop size set.
  *
+ * The `encoder.onnx` of a bundle will do as well: its preprocessing and normalization are taken off.
  * Declared heights, widths and batch sizes are only what the exporter saw: they are replaced, and the shapes of the
  * whole graph found again.
  *
@@ -135,10 +137,11 @@ export function encoderFromModel(
   request: Pick<EncoderRequest, "heightPx" | "widthPx" | "featureNode">,
 ): OpenedEncoder {
   checkGraph(original);
+  const inner = encoderWithinBundle(original) ?? original;
   const cut =
     request.featureNode === undefined
-      ? original
-      : cutAt(original, request.featureNode);
+      ? inner
+      : cutAt(inner, request.featureNode);
   const input = imageInput(cut.graph);
   const [, , height, width] = input.dims;
   const size = {

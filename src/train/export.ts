@@ -135,7 +135,17 @@ function withPrivateNames(graph: Graph): Graph {
     name === "feature" ||
     name.startsWith("preprocess.") ||
     name.startsWith("l2.");
-  const renamed = (name: string) => (isTaken(name) ? `encoder.${name}` : name);
+  const names = new Set([
+    ...graph.inputs.map(({ name }) => name),
+    ...graph.initializers.keys(),
+    ...graph.nodes.flatMap(({ name, outputs }) => [name, ...outputs]),
+  ]);
+  const renamed = (name: string) => {
+    if (!isTaken(name)) return name;
+    let free = `encoder.${name}`;
+    while (names.has(free)) free = `encoder.${free}`;
+    return free;
+  };
   return {
     ...graph,
     inputs: graph.inputs.map((value) => ({

@@ -3,6 +3,7 @@ import { describe, test } from "node:test";
 import { writeModel } from "#onnx/model";
 import { createRunner } from "#train/engines/onnxruntime";
 import { encoders } from "#train/encoders";
+import { encoderFromModel } from "#train/encoder-file";
 import { serveableEncoder } from "#train/export";
 import { assertClose } from "../support/close.js";
 
@@ -81,5 +82,66 @@ describe("serveableEncoder", () => {
     });
     for (const name of encoder.graph.initializers.keys())
       assert.ok(graph.initializers.has(name), name);
+  });
+
+  test("is taken off again where a bundle's encoder is opened for training", async () => {
+    const bundle = serveableEncoder(encoder, {
+      ...size,
+      mean,
+      std,
+      scale: 1 / 255,
+    });
+    const { model, dimension, heightPx } = encoderFromModel(bundle, {});
+    assert.deepEqual([dimension, heightPx], [128, 64]);
+    assert.deepEqual(model.graph.inputs[0].dims, ["batch", 3, 64, 32]);
+    assert.deepEqual(
+      new Set(model.graph.initializers.keys()),
+      new Set(encoder.graph.initializers.keys()),
+    );
+    assert.deepEqual(
+      writeModel(
+        serveableEncoder(model, { ...size, mean, std, scale: 1 / 255 }),
+      ).length,
+      writeModel(bundle).length,
+    );
+  });
+
+  test("another preprocessing than training's stays in front as constants, not weights", async () => {
+    const other = {
+      ...size,
+      mean: [0.5, 0.4, 0.3],
+      std: [0.5, 0.25, 1],
+      scale: 1 / 128,
+    };
+    const bundle = serveableEncoder(encoder, other);
+    const { model } = encoderFromModel(bundle, {});
+    assert.deepEqual(
+      new Set(model.graph.initializers.keys()),
+      new Set(encoder.graph.initializers.keys()),
+    );
+    const again = serveableEncoder(model, {
+      ...size,
+      mean,
+      std,
+      scale: 1 / 255,
+    });
+    const pixels = Uint8Array.from(
+      { length: 2 * 64 * 32 * 3 },
+      (_, i) => (i * 7919) % 256,
+    );
+    const image = {
+      dataType: "uint8" as const,
+      dims: [2, 64, 32, 3],
+      data: pixels,
+    };
+    const [expected, received] = await Promise.all(
+      [bundle, again].map(async (candidate) => {
+        const runner = await createRunner(writeModel(candidate));
+        const { feature } = await runner.run({ image });
+        await runner.close();
+        return feature.data as Float32Array;
+      }),
+    );
+    assertClose(received, expected, { abs: 1e-5 });
   });
 });
