@@ -1,0 +1,67 @@
+import { readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { dataFormats } from "#train/data-sets";
+import { connect, type Client } from "./client.js";
+import { textFlag, UsageError, type CommandContext } from "./command.js";
+import type { LabelledCrop } from "./retrieval.js";
+
+const CONNECT_MS = 10_000;
+const IMAGE = /\.(jpe?g|png|webp)$/i;
+
+/** The flag of every command that talks to a server. */
+export const addressOption = {
+  address: {
+    type: "string",
+    placeholder: "HOST:PORT",
+    description: "the server",
+    default: "127.0.0.1:50051",
+  },
+} as const;
+
+/** Runs work on a connection to the server that `--address` names, and closes it. */
+export async function withClient<Result>(
+  context: CommandContext,
+  work: (client: Client) => Promise<Result>,
+): Promise<Result> {
+  const client = connect(
+    textFlag(context.flags, "address") ?? addressOption.address.default,
+  );
+  try {
+    await client.ready(CONNECT_MS);
+    return await work(client);
+  } finally {
+    client.close();
+  }
+}
+
+/** One part of a folder in Market-1501 layout, identities and cameras from its file names. */
+export async function labelledCrops(
+  folder: string,
+  split: "query" | "gallery" | "train",
+): Promise<readonly LabelledCrop[]> {
+  const data = await dataFormats.market1501(folder, {
+    skipBad: false,
+    splits: [split],
+  });
+  return data[split].map(({ path, identity, cameraId }) => ({
+    path,
+    identity: String(identity),
+    cameraId: String(cameraId),
+  }));
+}
+
+/** Crop files that the command line names: files as they are, folders by the images in them, sorted. */
+export async function cropFiles(
+  paths: readonly string[],
+): Promise<readonly string[]> {
+  if (paths.length === 0)
+    throw new UsageError("no crops are named: give image files or a folder");
+  const files: string[] = [];
+  for (const path of paths) {
+    if ((await stat(path)).isDirectory()) {
+      const names = (await readdir(path)).filter((name) => IMAGE.test(name));
+      files.push(...names.sort().map((name) => join(path, name)));
+    } else files.push(path);
+  }
+  return files;
+}

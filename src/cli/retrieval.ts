@@ -1,0 +1,206 @@
+import { readFile } from "node:fs/promises";
+import { entryRoles, judgeQuery } from "#train/evaluation";
+import { RemoteError, type ErrorKind, type ReidError } from "#core/errors";
+import { statusOf } from "#serve/status";
+import type { Client } from "./client.js";
+
+/** A crop on disk with what is known of it. */
+export interface LabelledCrop {
+  readonly path: string;
+  /** Empty: unknown. */
+  readonly identity: string;
+  readonly cameraId: string;
+}
+
+/** How crops are sent. */
+export interface TransferOptions {
+  readonly signal: AbortSignal;
+  /** Called with the number of crops done. */
+  readonly onProgress?: (done: number) => void;
+}
+
+/** What enrolling a list of crops came to. */
+export interface EnrollReport {
+  readonly enrolled: number;
+  readonly failed: readonly {
+    readonly path: string;
+    readonly reason: string;
+    readonly message: string;
+  }[];
+  /** Of the gallery, after the last write. */
+  readonly sequence: string;
+}
+
+/** One query's answer. */
+export interface WireHits {
+  readonly query: LabelledCrop;
+  readonly hits: readonly {
+    readonly entryId: string;
+    readonly identity: string;
+    readonly cameraId: string;
+    /** [−1, 1], larger is closer. */
+    readonly similarity: number;
+  }[];
+  readonly error: ReidError | undefined;
+}
+
+/** Retrieval as the wire's answers show it. */
+export interface WireEvaluation {
+  /** [0, 1]. */
+  readonly mAP: number;
+  /** By rank. */
+  readonly cmc: Readonly<Record<"1" | "5" | "10", number>>;
+  readonly queries: number;
+  /** Queries without any correct entry, left out. */
+  readonly skippedQueries: number;
+}
+
+const CROPS_A_CALL = 64;
+const MAX_HITS = 10_000;
+const SEARCH_DEADLINE_MS = 120_000;
+
+/** Enrolls crops under their paths' names as entry ids; a crop that fails leaves the others unharmed. */
+export async function enrollCrops(
+  client: Client,
+  gallery: string,
+  crops: readonly LabelledCrop[],
+  options: TransferOptions,
+): Promise<EnrollReport> {
+  const failed: { path: string; reason: string; message: string }[] = [];
+  let sequence = "0";
+  for (let start = 0; start < crops.length; start += CROPS_A_CALL) {
+    const share = crops.slice(start, start + CROPS_A_CALL);
+    const response = await client.GalleryService.Enroll(
+      {
+        gallery,
+        priority: "PRIORITY_BULK",
+        enrollments: await Promise.all(
+          share.map(async ({ path, identity, cameraId }) => ({
+            crop: { encoded: await readFile(path), cameraId },
+            entry: { entryId: entryIdOf(path), identity },
+          })),
+        ),
+      },
+      { signal: options.signal, deadlineMs: SEARCH_DEADLINE_MS },
+    );
+    response.results.forEach(({ error }, i) => {
+      if (error !== null)
+        failed.push({
+          path: share[i].path,
+          reason: error.reason,
+          message: error.message,
+        });
+    });
+    sequence = response.sequence;
+    options.onProgress?.(start + share.length);
+  }
+  return { enrolled: crops.length - failed.length, failed, sequence };
+}
+
+/** Searches with crops, k hits each, as many a call as the server allows. */
+export async function searchCrops(
+  client: Client,
+  from: { readonly gallery: string; readonly k: number },
+  queries: readonly LabelledCrop[],
+  options: TransferOptions & {
+    /** `removed` leaves out entries with the query's identity and camera: the junk rule of Market-1501. */
+    readonly sameCamera?: "removed" | "kept";
+  },
+): Promise<readonly WireHits[]> {
+  const k = Math.min(MAX_HITS, from.k);
+  const share = Math.max(1, Math.min(CROPS_A_CALL, Math.floor(MAX_HITS / k)));
+  const found: WireHits[] = [];
+  for (let start = 0; start < queries.length; start += share) {
+    const batch = queries.slice(start, start + share);
+    const { results } = await client.SearchService.Search(
+      {
+        gallery: from.gallery,
+        k,
+        queries: await Promise.all(
+          batch.map(async ({ path, identity, cameraId }) => ({
+            crop: { encoded: await readFile(path), cameraId },
+            ...(options.sameCamera === "removed"
+              ? { filter: { notBoth: { identity, cameraId } } }
+              : {}),
+          })),
+        ),
+      },
+      { signal: options.signal, deadlineMs: SEARCH_DEADLINE_MS },
+    );
+    results.forEach(({ hits, error }, i) => {
+      found.push({
+        query: batch[i],
+        hits: hits.map(({ entry, similarity }) => ({
+          entryId: entry?.entryId ?? "",
+          identity: entry?.identity ?? "",
+          cameraId: entry?.cameraId ?? "",
+          similarity,
+        })),
+        error: error === null ? undefined : failureError(error),
+      });
+    });
+    options.onProgress?.(start + batch.length);
+  }
+  return found;
+}
+
+/**
+ * mAP and CMC of answers that hold every entry that counts, by the protocol of `reid eval`.
+ *
+ * Distance is 2 − 2·similarity; entries left out by the filter do not count, as `removed` ones do not there.
+ */
+export function evaluateHits(answers: readonly WireHits[]): WireEvaluation {
+  let precision = 0;
+  let judged = 0;
+  const within = { "1": 0, "5": 0, "10": 0 };
+  for (const { query, hits } of answers) {
+    const figures = judgeQuery(
+      Float32Array.from(hits, ({ similarity }) => 2 - 2 * similarity),
+      Uint8Array.from(hits, ({ identity }) =>
+        identity === query.identity ? entryRoles.correct : entryRoles.wrong,
+      ),
+    );
+    if (figures === undefined) continue;
+    judged++;
+    precision += figures.averagePrecision;
+    if (figures.firstRank <= 1) within["1"]++;
+    if (figures.firstRank <= 5) within["5"]++;
+    if (figures.firstRank <= 10) within["10"]++;
+  }
+  const share = (count: number) => (judged === 0 ? 0 : count / judged);
+  return {
+    mAP: share(precision),
+    cmc: {
+      "1": share(within["1"]),
+      "5": share(within["5"]),
+      "10": share(within["10"]),
+    },
+    queries: answers.length,
+    skippedQueries: answers.length - judged,
+  };
+}
+
+/** An item's failure as an error. */
+export function failureError(failure: {
+  readonly reason: string;
+  readonly code: number;
+  readonly message: string;
+  readonly metadata: Readonly<Record<string, string>>;
+}): ReidError {
+  const kind = Object.entries(statusOf).find(
+    ([, code]) => code === failure.code,
+  )?.[0] as ErrorKind | undefined;
+  return new RemoteError({
+    name: "ItemError",
+    code: failure.reason,
+    kind: kind ?? "internal",
+    message: failure.message,
+    facts: failure.metadata,
+  });
+}
+
+/** An entry's id: the last 128 bytes of its path, which hold the file's name. */
+function entryIdOf(path: string): string {
+  const parts = path.split("/");
+  return parts.slice(-2).join("/").slice(-128);
+}
