@@ -1,4 +1,4 @@
-import { mkdir, stat, statfs } from "node:fs/promises";
+import { mkdir, open as openFile, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 
 import { open, type Database, type Key, type RootDatabase } from "lmdb";
@@ -83,6 +83,32 @@ function rangeOf(range: KeyRange): { start?: Key; end?: Key; limit?: number } {
 async function freeBytesOf(folder: string): Promise<number> {
   const disk = await statfs(folder);
   return disk.bavail * disk.bsize;
+}
+
+// MDB_MAGIC of lmdb's mdb.c, at the start of the first page's body.
+const magic = Buffer.from([0xde, 0xc0, 0xef, 0xbe]);
+
+/** LMDB maps what it is given and reads on: a file that is none of its own ends the process. */
+async function checkMagic(path: string): Promise<void> {
+  let handle;
+  try {
+    handle = await openFile(path, "r");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw error;
+  }
+  try {
+    const { size } = await handle.stat();
+    if (size === 0) return;
+    const head = Buffer.alloc(64);
+    await handle.read(head, 0, head.length, 0);
+    assert(
+      size >= 8192 && head.includes(magic),
+      `${path} is not a file of LMDB`,
+    );
+  } finally {
+    await handle.close();
+  }
 }
 
 /** lmdb rejects with a promise of the cause, which nobody handles unless we do. */
@@ -186,6 +212,7 @@ export class Store {
       const free = await (options.freeBytes ?? freeBytesOf)(folder);
       if (free < openingBytes)
         throw new StoreFullError(folder, free, openingBytes);
+      await checkMagic(join(path, "data.mdb"));
       const environment = open({
         path,
         noSubdir: false,

@@ -1,0 +1,146 @@
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { chmod, mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { Store } from "#core/store";
+
+import { inFolder } from "../support/galleries.js";
+
+const storeModule = fileURLToPath(
+  new URL("../../src/core/store.js", import.meta.url),
+);
+
+describe("store", () => {
+  test("keeps bytes and data under ordered keys over a restart", () =>
+    inFolder(async (folder) => {
+      let store = await Store.open(folder, { minFreeBytes: 0 });
+      const bytes = store.table("bytes", "bytes");
+      const data = store.table<{ name: string; list: number[] }>(
+        "data",
+        "data",
+      );
+      await store.write((writer) => {
+        for (const key of [3, 1, 2]) {
+          writer.put(bytes, [7, key], Uint8Array.of(key));
+          writer.put(data, `k${key}`, { name: `n${key}`, list: [key] });
+        }
+        writer.put(bytes, [8, 0], Uint8Array.of());
+      });
+      await store.close();
+      store = await Store.open(folder, { minFreeBytes: 0 });
+      const again = store.table("bytes", "bytes");
+      assert.deepEqual(
+        [...again.range({ start: [7], end: [8] })].map(({ key, value }) => [
+          key,
+          ...value,
+        ]),
+        [
+          [[7, 1], 1],
+          [[7, 2], 2],
+          [[7, 3], 3],
+        ],
+      );
+      assert.equal(again.count(), 4);
+      assert.deepEqual(store.table("data", "data").get("k2"), {
+        name: "n2",
+        list: [2],
+      });
+      await store.write((writer) => {
+        writer.removeRange(again, { start: [7], end: [8] });
+      });
+      assert.equal(again.count(), 1);
+      assert.equal(again.has([8, 0]), true);
+      assert.equal(again.get([7, 1]), undefined);
+      await store.close();
+      assert.throws(() => again.get("x"), { code: "CLOSED" });
+      await assert.rejects(
+        store.write(() => 1),
+        { code: "CLOSED" },
+      );
+      await store.close();
+    }));
+
+  test("writes nothing of a transaction whose action throws", () =>
+    inFolder(async (folder) => {
+      const store = await Store.open(folder, { minFreeBytes: 0 });
+      const table = store.table<number>("t", "data");
+      await assert.rejects(
+        store.write((writer) => {
+          writer.put(table, "a", 1);
+          throw new RangeError("halfway");
+        }),
+        { message: "halfway" },
+      );
+      assert.equal(table.count(), 0);
+      assert.equal(await store.write(() => 5), 5);
+      await store.close();
+    }));
+
+  test("refuses a second opener by name, in this process and in another, and lets go when closed", () =>
+    inFolder(async (folder) => {
+      const store = await Store.open(folder, { minFreeBytes: 0 });
+      const locked = { code: "STORE_LOCKED", kind: "failed-precondition" };
+      await assert.rejects(Store.open(folder), locked);
+      const script = `const { Store } = await import(${JSON.stringify(storeModule)});
+        await Store.open(${JSON.stringify(folder)}).then(() => console.log("open"), (e) => console.log(e.code, e.message));`;
+      const other = () =>
+        spawnSync(process.execPath, ["--input-type=module", "-e", script], {
+          encoding: "utf8",
+        }).stdout;
+      assert.match(
+        other(),
+        new RegExp(`^STORE_LOCKED .*process ${process.pid}`),
+      );
+      await store.close();
+      assert.match(other(), /^open/);
+      await (await Store.open(folder)).close();
+    }));
+
+  test("refuses writes below the least free space, before anything is written", () =>
+    inFolder(async (folder) => {
+      let free = 2e9;
+      const store = await Store.open(folder, {
+        minFreeBytes: 1e9,
+        freeBytes: async () => free,
+      });
+      const table = store.table<number>("t", "data");
+      await store.write((writer) => {
+        writer.put(table, "a", 1);
+      });
+      free = 3;
+      await assert.rejects(
+        store.write((writer) => {
+          writer.put(table, "b", 1);
+        }),
+        {
+          code: "STORE_FULL",
+          facts: { folder, freeBytes: 3, minFreeBytes: 1e9 },
+        },
+      );
+      assert.equal((await store.status()).writable, false);
+      assert.equal(table.get("a"), 1);
+      free = 2e9;
+      assert.equal((await store.status()).writable, true);
+      await store.close();
+    }));
+
+  test("says that a folder is no store where its file is something else", () =>
+    inFolder(async (folder) => {
+      await mkdir(join(folder, "store"));
+      await writeFile(join(folder, "store", "data.mdb"), "x".repeat(9000));
+      await assert.rejects(Store.open(folder), { code: "STORE_CORRUPT" });
+    }));
+
+  test(
+    "says that a folder cannot be written",
+    { skip: process.getuid?.() === 0 && "root writes everywhere" },
+    () =>
+      inFolder(async (folder) => {
+        await chmod(folder, 0o500);
+        await assert.rejects(Store.open(folder), { code: "STORE_READ_ONLY" });
+      }),
+  );
+});
