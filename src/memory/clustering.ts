@@ -111,7 +111,9 @@ export class ClusteringWorker {
     const worker = this.#worker;
     return new Promise((resolve, reject) => {
       const finish = (): void => {
-        worker.removeAllListeners();
+        // By name: without one, Node's own listeners would go too, and no later message would arrive.
+        for (const event of ["message", "error", "exit"])
+          worker.removeAllListeners(event);
         signal?.removeEventListener("abort", cancel);
         worker.unref();
       };
