@@ -99,7 +99,7 @@ describe("gallery under strace", { skip: cannotTrace }, () => {
     inFolder(async (folder) => {
       const trace = join(folder, "trace");
       const calls =
-        "fdatasync,fsync,msync,sync_file_range,write,writev,pwrite64,pwritev";
+        "openat,fdatasync,fsync,msync,write,writev,pwrite64,pwritev";
       const run = spawnSync(
         "strace",
         [
