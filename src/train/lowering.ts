@@ -9,6 +9,7 @@ import {
 } from "./lowering/batch-normalization.js";
 import {
   convolutionLowerings,
+  narrowConvolution,
   type LoweredConvolution,
 } from "./lowering/convolution.js";
 import type { Lowering } from "./lowering/lowering-rule.js";
@@ -43,7 +44,8 @@ export function lower(
       .flatMap((node) => node.inputs)
       .concat(pruned.outputs.map(({ name }) => name)),
   );
-  for (const node of pruned.nodes) {
+  for (const written of pruned.nodes) {
+    const node = narrowConvolution(written, values) ?? written;
     const inputs = node.inputs.map(present);
     if (node.domain !== GRADIENT_DOMAIN) {
       copyNode(builder, { ...node, inputs });
@@ -53,8 +55,12 @@ export function lower(
       ...valueOf(values, input),
       name: inputs[i],
     }));
+    const outputs = node.outputs.map((output) => valueOf(values, output));
     const isUsed = node.outputs.map((output) => used.has(output));
-    const results = loweringOf(node)({ node, inputs: known, isUsed }, g);
+    const results = loweringOf(node)(
+      { node, inputs: known, outputs, isUsed },
+      g,
+    );
     node.outputs.forEach((output, i) => {
       const result = results[i];
       if (result !== undefined) renamed.set(output, result.name);

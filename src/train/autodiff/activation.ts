@@ -33,8 +33,8 @@ const times = (
   oneOutput(({ x, y }, dy, g) => [g.mul(dy, derivative(x, y, g))]);
 
 export const activationRules: Readonly<Record<ActivationOp, GradientRule>> = {
-  // y = max(x, 0)       dx = dy · [y > 0] = dy · sign y; 0 at the kink, as PyTorch has it
-  Relu: times((_, y, g) => g.sign(y)),
+  // y = max(x, 0)       dx = y > 0 ? dy : 0; 0 at the kink, as PyTorch has it
+  Relu: oneOutput(({ y }, dy, g) => [g.where(g.isGreater(y, 0), dy, 0)]),
 
   // y = x > 0 ? x : α x            dx = dy · (x > 0 ? 1 : α)
   LeakyRelu: oneOutput((forward, dy, g) => {
@@ -44,7 +44,7 @@ export const activationRules: Readonly<Record<ActivationOp, GradientRule>> = {
 
   // y = x > 0 ? x : slope · x      dx = dy · (x > 0 ? 1 : slope), dslope = Σ dy · min(x, 0)
   PRelu: twoInputs(({ a: x, b: slope }, dy, g) => {
-    const isPositive = g.cast(g.greater(x, 0), "bool");
+    const isPositive = g.isGreater(x, 0);
     const below = g.where(isPositive, 0, dy);
     return [
       g.where(isPositive, dy, g.mul(dy, slope)),
@@ -54,7 +54,7 @@ export const activationRules: Readonly<Record<ActivationOp, GradientRule>> = {
 
   // y = x > 0 ? x : α (eˣ − 1)     dx = dy · (x > 0 ? 1 : y + α)
   Elu: oneOutput((forward, dy, g) => {
-    const isPositive = g.cast(g.greater(forward.x, 0), "bool");
+    const isPositive = g.isGreater(forward.x, 0);
     return [
       g.mul(
         dy,
@@ -67,7 +67,7 @@ export const activationRules: Readonly<Record<ActivationOp, GradientRule>> = {
   Selu: oneOutput((forward, dy, g) => {
     const alpha = floatOf(forward, "alpha", 1.6732632423543772);
     const gamma = floatOf(forward, "gamma", 1.0507009873554805);
-    const isPositive = g.cast(g.greater(forward.x, 0), "bool");
+    const isPositive = g.isGreater(forward.x, 0);
     return [
       g.mul(dy, g.where(isPositive, gamma, g.add(forward.y, gamma * alpha))),
     ];
@@ -76,7 +76,7 @@ export const activationRules: Readonly<Record<ActivationOp, GradientRule>> = {
   // y = max(0, x) + min(0, α (e^(x/α) − 1))     dx = dy · (x > 0 ? 1 : e^(x/α))
   Celu: oneOutput((forward, dy, g) => {
     const alpha = floatOf(forward, "alpha", 1);
-    const isPositive = g.cast(g.greater(forward.x, 0), "bool");
+    const isPositive = g.isGreater(forward.x, 0);
     return [g.mul(dy, g.where(isPositive, 1, g.exp(g.div(forward.x, alpha))))];
   }),
 

@@ -191,7 +191,7 @@ function logarithmPart(
   dy: ValueInfo,
   g: GradientBuilder,
 ): ValueInfo {
-  const isPositive = g.cast(g.greater(a, 0), "bool");
+  const isPositive = g.isGreater(a, 0);
   const logarithm = g.log(g.where(isPositive, a, 1));
   return g.sumTo(g.mul(g.mul(dy, y), logarithm), b.dims);
 }

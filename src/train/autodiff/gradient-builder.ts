@@ -149,6 +149,11 @@ export class GradientBuilder {
     return this.#unary("Sigmoid", a);
   }
 
+  /** Where a is larger than b, as bool: the condition of `where`. */
+  isGreater(a: Operand, b: Operand): ValueInfo {
+    return this.#binary("Greater", a, b, "bool");
+  }
+
   /** 1 where the comparison holds, else 0, float32. */
   greater(a: Operand, b: Operand): ValueInfo {
     return this.cast(this.#binary("Greater", a, b, "bool"), "float32");

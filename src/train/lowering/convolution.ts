@@ -1,11 +1,13 @@
 import { assert } from "#core/errors";
 import { int, ints } from "#onnx/builder";
 import type { Node, ValueInfo } from "#onnx/graph";
+import { GRADIENT_DOMAIN } from "../autodiff/convolution.js";
 import type { GradientBuilder } from "../autodiff/gradient-builder.js";
 import type { Lowering } from "./lowering-rule.js";
 
 /** The gradients of a convolution. */
-export type LoweredConvolution = "ConvInputGradient" | "ConvWeightGradient";
+export type LoweredConvolution =
+  "ConvForward" | "ConvInputGradient" | "ConvWeightGradient";
 
 /** A two-dimensional convolution with every attribute written out. */
 interface Geometry {
@@ -20,6 +22,16 @@ interface Geometry {
 export const convolutionLowerings: Readonly<
   Record<LoweredConvolution, Lowering>
 > = {
+  // (x [B, C, H, W], w [O, C, kh, kw], bias? [O]) → y [B, O, OH, OW]: written in training graphs where isNarrow holds
+  ConvForward: ({ node, inputs: [x, w, bias], outputs: [y] }, g) => {
+    const product = productConvolution(x, w, y, geometryOf(node), g);
+    return [
+      bias === undefined
+        ? product
+        : g.add(product, g.reshape(bias, [bias.dims[0], 1, 1])),
+    ];
+  },
+
   // (dy [B, O, OH, OW], w [O, C/g, kh, kw], x [B, C, H, W] for its shape) → dx [B, C, H, W]
   ConvInputGradient: ({ node, inputs: [dy, w, x] }, g) => {
     const geometry = geometryOf(node);
@@ -40,6 +52,55 @@ export const convolutionLowerings: Readonly<
     weightGradient(x, dy, geometryOf(node), g),
   ],
 };
+
+/** Positions of a crop below which a product over the whole batch is faster than one a crop. */
+const NARROW_POSITIONS = 64;
+
+/** A Conv of the forward pass as a ConvForward, where its output has few positions a crop. */
+export function narrowConvolution(
+  node: Node,
+  values: ReadonlyMap<string, ValueInfo>,
+): Node | undefined {
+  const { opType, domain, attributes, inputs, outputs } = node;
+  const w = values.get(inputs[1] ?? "");
+  const y = values.get(outputs[0]);
+  if (
+    opType !== "Conv" ||
+    domain !== "" ||
+    w === undefined ||
+    y === undefined ||
+    !isNarrow(y)
+  )
+    return undefined;
+  const { group, auto_pad: autoPad, strides, dilations, pads } = attributes;
+  const isPlain =
+    (group?.type !== "int" || group.value === 1) &&
+    (autoPad?.type !== "string" || autoPad.value === "NOTSET");
+  if (!isPlain || w.dims.length !== 4) return undefined;
+  const written = {
+    kernel: ints(...sizes(w, 2)),
+    strides: strides ?? ints(1, 1),
+    dilations: dilations ?? ints(1, 1),
+    pads: pads ?? ints(0, 0, 0, 0),
+    group: int(1),
+  };
+  return {
+    ...node,
+    opType: "ConvForward",
+    domain: GRADIENT_DOMAIN,
+    attributes: written,
+  };
+}
+
+/** Whether a convolution's output [B, O, H, W] has few positions a crop. */
+function isNarrow({ dims }: ValueInfo): boolean {
+  const [height, width] = dims.slice(2);
+  return (
+    typeof height === "number" &&
+    typeof width === "number" &&
+    height * width <= NARROW_POSITIONS
+  );
+}
 
 /** A convolution with the kernel turned round and its channels swapped: up to 3× faster than ConvTranspose. */
 function flippedConvolution(
@@ -62,6 +123,15 @@ function flippedConvolution(
   ]);
   const flipped = kh * kw === 1 ? swapped : flip(swapped, [2, 3], g);
   const reach = kernel.map((size, i) => (size - 1) * dilations[i]);
+  const turned = pads.map((pad, i) => reach[i % 2] - pad);
+  if (group === 1 && isNarrow(x))
+    return productConvolution(
+      dy,
+      flipped,
+      x,
+      { kernel, strides: [1, 1], dilations, pads: turned, group },
+      g,
+    );
   return g.emit(
     "Conv",
     [dy, flipped],
@@ -70,7 +140,7 @@ function flippedConvolution(
       attributes: {
         kernel_shape: ints(...kernel),
         dilations: ints(...dilations),
-        pads: ints(...pads.map((pad, i) => reach[i % 2] - pad)),
+        pads: ints(...turned),
         group: int(group),
       },
     },
@@ -125,62 +195,178 @@ function weightGradient(
   g: GradientBuilder,
 ): ValueInfo {
   const { kernel, group } = geometry;
+  const [channels, height, width] = sizes(x, 1);
+  const [outChannels, outHeight, outWidth] = sizes(dy, 1);
+  const positions = outHeight * outWidth;
+  const [kh, kw] = kernel;
+  // One product over batch and positions wants channels in front: two copies, of x and dy. A product a crop wants
+  // none, but then the sum over crops reads and writes a gradient for each crop.
+  const copied = channels * height * width + outChannels * positions;
+  const summed = outChannels * channels * kh * kw;
+  if (group > 1) return groupedWeightGradient(x, dy, geometry, g);
+  return summed > copied
+    ? weightGradientAtOnce(x, dy, geometry, g)
+    : weightGradientByCrop(x, dy, geometry, g);
+}
+
+/** dw = dy [O, OH·OW·B] · columns [kh·kw·C, OH·OW·B]ᵀ */
+function weightGradientAtOnce(
+  x: ValueInfo,
+  dy: ValueInfo,
+  geometry: Geometry,
+  g: GradientBuilder,
+): ValueInfo {
+  const [channels] = sizes(x, 1);
+  const [outChannels, outHeight, outWidth] = sizes(dy, 1);
+  const [kh, kw] = geometry.kernel;
+  const columns = batchColumns(x, [outHeight, outWidth], geometry, g);
+  const rows = flattened(g.transpose(dy, [1, 2, 3, 0]), outChannels, g);
+  return channelsFirst(
+    g.matMul(rows, columns, "right"),
+    [outChannels, channels, kh, kw],
+    g,
+  );
+}
+
+/**
+ * A convolution as one product over batch and positions: w [O, kh·kw·C] · columns [kh·kw·C, OH·OW·B].
+ *
+ * onnxruntime's Conv makes a product a crop, which is narrow and slow where a crop has few positions.
+ */
+function productConvolution(
+  x: ValueInfo,
+  w: ValueInfo,
+  { dims }: ValueInfo,
+  geometry: Geometry,
+  g: GradientBuilder,
+): ValueInfo {
+  const [outChannels, channels, kh, kw] = sizes(w);
+  const [batch, , outHeight, outWidth] = dims;
+  const positions = [Number(outHeight), Number(outWidth)];
+  const columns = batchColumns(x, positions, geometry, g);
+  const apart = g.transpose(
+    g.reshape(w, [outChannels, channels, kh * kw]),
+    [0, 2, 1],
+  );
+  const product = g.matMul(
+    g.reshape(apart, [outChannels, kh * kw * channels]),
+    columns,
+  );
+  return g.transpose(
+    g.reshape(product, [outChannels, ...positions, batch]),
+    [3, 0, 1, 2],
+  );
+}
+
+/** [kh·kw·C, OH·OW·B]: with the batch innermost every shifted view is made of long contiguous runs. */
+function batchColumns(
+  x: ValueInfo,
+  [outHeight, outWidth]: readonly number[],
+  geometry: Geometry,
+  g: GradientBuilder,
+): ValueInfo {
+  const [channels] = sizes(x, 1);
+  const [kh, kw] = geometry.kernel;
+  const views = kernelViews(
+    g.transpose(x, [1, 2, 3, 0]),
+    [outHeight, outWidth],
+    { ...geometry, axis: 1 },
+    g,
+  );
+  return flattened(g.concat(views, 0), kh * kw * channels, g);
+}
+
+/** [rows, everything else] */
+function flattened(v: ValueInfo, rows: number, g: GradientBuilder): ValueInfo {
+  return g.emit("Reshape", [v, g.ints([rows, -1])], {
+    dims: [rows, "positions"],
+  });
+}
+
+/** dw = Σ_b dy [O, OH·OW] · columns [kh·kw·C, OH·OW]ᵀ */
+function weightGradientByCrop(
+  x: ValueInfo,
+  dy: ValueInfo,
+  geometry: Geometry,
+  g: GradientBuilder,
+): ValueInfo {
+  const [batch] = x.dims;
+  const [channels] = sizes(x, 1);
+  const [outChannels, outHeight, outWidth] = sizes(dy, 1);
+  const positions = outHeight * outWidth;
+  const [kh, kw] = geometry.kernel;
+  const views = kernelViews(x, [outHeight, outWidth], geometry, g);
+  const columns = g.reshape(g.concat(views, 1), [
+    batch,
+    kh * kw * channels,
+    positions,
+  ]);
+  const rows = g.reshape(dy, [batch, outChannels, positions]);
+  const total = g.sum(g.matMul(rows, columns, "right"), [0]);
+  return channelsFirst(total, [outChannels, channels, kh, kw], g);
+}
+
+/** [O, kh·kw·C] → [O, C, kh, kw] */
+function channelsFirst(
+  gradient: ValueInfo,
+  [outChannels, channels, kh, kw]: readonly number[],
+  g: GradientBuilder,
+): ValueInfo {
+  const apart = g.reshape(gradient, [outChannels, kh * kw, channels]);
+  return g.reshape(g.transpose(apart, [0, 2, 1]), [
+    outChannels,
+    channels,
+    kh,
+    kw,
+  ]);
+}
+
+/** As by crop, each group's channels with their own. */
+function groupedWeightGradient(
+  x: ValueInfo,
+  dy: ValueInfo,
+  geometry: Geometry,
+  g: GradientBuilder,
+): ValueInfo {
+  const { kernel, group } = geometry;
   const [batch] = x.dims;
   const [channels] = sizes(x, 1);
   const [outChannels, outHeight, outWidth] = sizes(dy, 1);
   const inPerGroup = channels / group;
   const outPerGroup = outChannels / group;
   const positions = outHeight * outWidth;
-  const views = kernelViews(x, [outHeight, outWidth], geometry, g);
   const [kh, kw] = kernel;
-  if (group === 1) {
-    const columns = g.reshape(g.concat(views, 1), [
-      batch,
-      kh * kw * channels,
-      positions,
-    ]);
-    const rows = g.reshape(dy, [batch, outChannels, positions]);
-    const products = g.matMul(rows, columns, "right");
-    const total = g.reshape(g.sum(products, [0]), [
-      outChannels,
-      kh * kw,
-      channels,
-    ]);
-    return g.reshape(g.transpose(total, [0, 2, 1]), [
-      outChannels,
-      channels,
-      kh,
-      kw,
-    ]);
-  }
+  const views = kernelViews(x, [outHeight, outWidth], geometry, g);
   const apart = views.map((view) =>
     g.reshape(view, [batch, group, inPerGroup, positions]),
   );
   const columns = g.concat(apart, 2);
   const rows = g.reshape(dy, [batch, group, outPerGroup, positions]);
   const products = g.matMul(rows, columns, "right");
-  const total = g.reshape(g.sum(products, [0]), [
-    outChannels,
-    kh * kw,
-    inPerGroup,
-  ]);
-  return g.reshape(g.transpose(total, [0, 2, 1]), [
-    outChannels,
-    inPerGroup,
-    kh,
-    kw,
-  ]);
+  return channelsFirst(
+    g.sum(products, [0]),
+    [outChannels, inPerGroup, kh, kw],
+    g,
+  );
 }
 
-/** x as each kernel position sees it: kh·kw values [B, C, OH, OW]. */
+/** x as each kernel position sees it: kh·kw values; height and width are `axis` (default 2) and the next. */
 function kernelViews(
   x: ValueInfo,
   [outHeight, outWidth]: readonly number[],
-  { kernel, strides, dilations, pads }: Geometry,
+  {
+    kernel,
+    strides,
+    dilations,
+    pads,
+    axis = 2,
+  }: Geometry & { readonly axis?: number },
   g: GradientBuilder,
 ): ValueInfo[] {
   const [top, left, bottom, right] = pads;
-  const padded = g.pad(x, [0, 0, top, left], [0, 0, bottom, right]);
+  const around = (first: number, second: number) =>
+    x.dims.map((_, i) => (i === axis ? first : i === axis + 1 ? second : 0));
+  const padded = g.pad(x, around(top, left), around(bottom, right));
   const views: ValueInfo[] = [];
   for (let i = 0; i < kernel[0]; i++)
     for (let j = 0; j < kernel[1]; j++) {
@@ -190,13 +376,14 @@ function kernelViews(
         starts[1] + (outWidth - 1) * strides[1] + 1,
       ];
       const isWhole =
+        strides.every((stride) => stride === 1) &&
         ends.every(
-          (end, axis) => starts[axis] === 0 && end === padded.dims[axis + 2],
-        ) && strides.every((s) => s === 1);
+          (end, k) => starts[k] === 0 && end === padded.dims[axis + k],
+        );
       views.push(
         isWhole
           ? padded
-          : g.slice(padded, [2, 3], starts, { ends, steps: strides }),
+          : g.slice(padded, [axis, axis + 1], starts, { ends, steps: strides }),
       );
     }
   return views;

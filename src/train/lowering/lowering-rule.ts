@@ -5,6 +5,8 @@ import type { GradientBuilder } from "../autodiff/gradient-builder.js";
 export interface LoweredNode {
   readonly node: Node;
   readonly inputs: readonly ValueInfo[];
+  /** With their shapes; the names are replaced by those of what is written. */
+  readonly outputs: readonly ValueInfo[];
   /** Which outputs somebody reads. */
   readonly isUsed: readonly boolean[];
 }
