@@ -220,19 +220,26 @@ class TrainingGraphWriter {
     const renamed = new Map<string, string>([
       [graph.inputs[0].name, this.#images.name],
     ]);
+    // A prefix of their own, so that no name of a file meets one of this graph's (`features`, `ints` …).
+    const own = (name: string) => `encoder/${name}`;
     for (const [name, tensor] of graph.initializers) {
       const parameter = shared?.get(name);
       if (parameter !== undefined) renamed.set(name, parameter.name);
-      else this.builder.initializer(name, tensor);
+      else renamed.set(name, this.builder.initializer(own(name), tensor));
     }
-    for (const [name, value] of values)
-      if (!renamed.has(name)) this.#values.set(name, value);
+    for (const [name, value] of values) {
+      if (!renamed.has(name)) renamed.set(name, own(name));
+      const now = renamed.get(name) ?? name;
+      if (!this.#values.has(now))
+        this.#values.set(now, { ...value, name: now });
+    }
     for (const node of graph.nodes) {
       if (mode === "of the batch" && isBatchNormalization(node))
         this.#batchNormalization(node, renamed, values);
       else {
         const inputs = node.inputs.map((input) => renamed.get(input) ?? input);
-        const { opType, outputs, attributes, domain, name } = node;
+        const outputs = node.outputs.map((name) => renamed.get(name) ?? name);
+        const { opType, attributes, domain, name } = node;
         this.builder.node(opType, inputs, {
           attributes,
           domain,
@@ -446,7 +453,11 @@ class TrainingGraphWriter {
       const copies = groups.map((group) => {
         const own = this.#parameters.get(group)?.get(name);
         return g.reshape(
-          own ?? { name, dataType: "float32", dims: [channels] },
+          own ?? {
+            name: renamed.get(name) ?? name,
+            dataType: "float32",
+            dims: [channels],
+          },
           [1, channels],
         );
       });
