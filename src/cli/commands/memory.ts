@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import {
   numberFlag,
   textFlag,
@@ -7,7 +6,7 @@ import {
   type JsonObject,
 } from "../command.js";
 import { addressOption, withClient } from "../connection.js";
-import { failureError } from "../retrieval.js";
+import { reclusterMemory } from "../recluster.js";
 
 const options = {
   ...addressOption,
@@ -17,9 +16,6 @@ const options = {
     description: "a model's name; default the default model",
   },
 } as const;
-
-/** How often a clustering is asked whether it is done. */
-const POLL_MS = 200;
 
 const show: Command = {
   name: "show",
@@ -146,33 +142,11 @@ async function reclusterAndWait(context: CommandContext): Promise<JsonObject> {
   const { flags, out, signal } = context;
   const eps = numberFlag(flags, "eps", { minimum: 0, maximum: 1 });
   return withClient(context, async (client) => {
-    const started = await client.MemoryService.Recluster({
-      memory: textFlag(flags, "memory") ?? "",
-      ...(eps === undefined ? {} : { eps }),
-    });
-    const operationId = started.operation?.operationId ?? "";
-    for (;;) {
-      const { operation } = await client.OperationService.GetOperation(
-        { operationId },
-        { signal },
-      );
-      if (operation?.error !== null && operation?.error !== undefined)
-        throw failureError(operation.error);
-      if (operation?.state !== "OPERATION_STATE_RUNNING") {
-        const detail = operation?.recluster;
-        const made = {
-          operationId,
-          clustering: Number(detail?.clustering ?? 0),
-          clusters: detail?.clusterCount ?? 0,
-          outliers: detail?.outlierCount ?? 0,
-          eps: detail?.eps ?? 0,
-        };
-        out.line(
-          `clustering ${made.clustering}: ${made.clusters} clusters, ${made.outliers} outliers, eps ${made.eps.toFixed(3)}`,
-        );
-        return made;
-      }
-      await delay(POLL_MS, undefined, { signal });
-    }
+    const memory = textFlag(flags, "memory") ?? "";
+    const made = await reclusterMemory(client, { memory, eps, signal });
+    out.line(
+      `clustering ${made.clustering}: ${made.clusters} clusters, ${made.outliers} outliers, eps ${made.eps.toFixed(3)}`,
+    );
+    return { ...made };
   });
 }
