@@ -1,9 +1,7 @@
 import { basename } from "node:path";
 import type { Model } from "#onnx/graph";
-import { openEncoder } from "./encoder-file.js";
-import { isEncoderName } from "./encoders.js";
+import { openEncoder, type OpenedEncoder } from "./encoder-file.js";
 import type { TrainOptions } from "./settings.js";
-import type { WeightReport } from "./weights.js";
 
 /** The encoder a run starts from. */
 export interface StartEncoder {
@@ -18,57 +16,50 @@ export interface StartEncoder {
   readonly messages: readonly string[];
 }
 
-/** Names printed of a longer list. */
-const SHOWN_NAMES = 5;
-
 /**
- * Builds or reads the encoder a run starts from.
+ * Builds or reads the encoder a run starts from, `resnet50` where none is named.
  *
  * @throws as `openEncoder`
  */
 export async function openStartEncoder(
   options: TrainOptions,
 ): Promise<StartEncoder> {
-  const encoder = options.encoder ?? "resnet50";
+  const { encoder = "resnet50", seed = 1 } = options;
+  const { heightPx, widthPx, features, featureNode, weights } = options;
   const opened = await openEncoder({
     encoder,
-    seed: options.seed ?? 1,
-    heightPx: options.heightPx,
-    widthPx: options.widthPx,
-    features: options.features,
-    featureNode: options.featureNode,
-    weights: options.weights,
-  });
-  const { model, pretrained, heightPx, widthPx, weights } = opened;
-  return {
-    encoder: model,
-    name: isEncoderName(encoder) ? encoder : basename(encoder),
-    pretrained,
     heightPx,
     widthPx,
-    messages:
-      weights === undefined
-        ? []
-        : messagesOf(weights, basename(options.weights ?? "")),
+    seed,
+    features,
+    featureNode,
+    weights,
+  });
+  return {
+    encoder: opened.model,
+    name: basename(encoder),
+    pretrained: opened.pretrained,
+    heightPx: opened.heightPx,
+    widthPx: opened.widthPx,
+    messages: messagesOf(basename(encoder), opened),
   };
 }
 
-/** What of a weights file was used, line by line. */
-function messagesOf(report: WeightReport, file: string): string[] {
-  const { matched, missing, reshaped, unused } = report;
-  const total = matched.length + missing.length + reshaped.length;
+function messagesOf(name: string, opened: OpenedEncoder): readonly string[] {
+  const { heightPx, widthPx, dimension, pretrained, weights } = opened;
+  const start = pretrained ? "trained weights" : "random weights";
   const lines = [
-    `weights from ${file}: ${matched.length} of ${total} matched by name and shape`,
+    `encoder ${name}: crops of ${heightPx} × ${widthPx} px, ${dimension} numbers a feature, ${start}`,
   ];
-  if (missing.length > 0) lines.push(`not in the file: ${some(missing)}`);
-  if (reshaped.length > 0)
-    lines.push(`of another shape: ${some(reshaped.map(({ name }) => name))}`);
-  if (unused.length > 0) lines.push(`in the file, not used: ${some(unused)}`);
+  if (weights === undefined) return lines;
+  const { matched, missing, reshaped, unused } = weights;
+  const list = (names: readonly string[]): string =>
+    names.length === 0
+      ? ""
+      : ` (${names.slice(0, 5).join(", ")}${names.length > 5 ? ", …" : ""})`;
+  lines.push(
+    `weights: ${matched.length} matched, ${missing.length} missing${list(missing)}, ` +
+      `${reshaped.length} of another shape${list(reshaped.map((it) => it.name))}, ${unused.length} unused`,
+  );
   return lines;
-}
-
-function some(names: readonly string[]): string {
-  const rest = names.length - SHOWN_NAMES;
-  const shown = names.slice(0, SHOWN_NAMES).join(", ");
-  return rest > 0 ? `${shown} and ${rest} more` : shown;
 }

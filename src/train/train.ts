@@ -1,5 +1,7 @@
 import type { BestEpoch } from "./checkpoint.js";
+import type { SkippedFile } from "./data/data-set.js";
 import type { Domain } from "./engine.js";
+import { writeRunReport } from "./report.js";
 import type { EpochRecord } from "./metrics-log.js";
 import { keepRun, restoreBest } from "./run-checkpoint.js";
 import { exportBundle } from "./run-export.js";
@@ -16,6 +18,8 @@ export interface TrainResult {
   readonly folder: string;
   /** The bundle's folder. */
   readonly bundle: string;
+  /** Mode `uda` with two copies of the batch norms: the encoder with the other copy, for the source's crops. */
+  readonly sourceBundle?: string;
   /** Mode `source` with a target: the same encoder with the target's own batch-norm statistics. */
   readonly targetStatisticsBundle?: string;
   readonly settings: TrainSettings;
@@ -23,6 +27,8 @@ export interface TrainResult {
   /** Largest difference between the training graph and the bundle over up to 64 crops. */
   readonly verificationError: number;
   readonly published?: { readonly name: string; readonly version: number };
+  /** Files left out of the data, with `skipBad`. */
+  readonly skipped: readonly SkippedFile[];
 }
 
 /**
@@ -41,8 +47,14 @@ export async function train(
   context: TrainContext,
 ): Promise<TrainResult> {
   const all = await optionsOfRun(options);
-  const { run, epochsDone, best: bestBefore } = await openRun(all, context);
+  const {
+    run,
+    epochsDone,
+    best: bestBefore,
+    skipped,
+  } = await openRun(all, context);
   try {
+    for (const { reason } of skipped) context.onMessage?.(`skipped: ${reason}`);
     const validation = await openValidation(run, all);
     let best = bestBefore;
     for (let epoch = epochsDone; epoch < run.settings.epochs; epoch++) {
@@ -54,7 +66,9 @@ export async function train(
       await run.log.epoch(record);
       await keepRun(run, all.out, epoch + 1, best);
     }
-    return await finish(run, all, best);
+    const result = await finish(run, all, best);
+    await writeRunReport({ folder: all.out, settings: flat(run.settings) });
+    return { ...result, skipped };
   } finally {
     await closeRun(run);
   }
@@ -73,7 +87,7 @@ async function finish(
   run: Run,
   options: TrainOptions,
   best: BestEpoch | undefined,
-): Promise<TrainResult> {
+): Promise<Omit<TrainResult, "skipped">> {
   const { settings, target, session } = run;
   run.report({ stage: "exporting", secondsLeft: 0 });
   if (best !== undefined) await restoreBest(run, options.out);
@@ -92,10 +106,19 @@ async function finish(
     epochs: run.log.epochs,
     ...verified,
   };
-  if (settings.mode !== "source" || target === undefined) return result;
+  if (!settings.domainSpecificBatchNorm || target === undefined) return result;
+  const { publish: _, ...kept } = options;
+  if (settings.mode === "uda") {
+    const other = await exportBundle(run, {
+      options: kept,
+      folder: "bundle-source",
+      domain: "source",
+      best,
+    });
+    return { ...result, sourceBundle: other.folder };
+  }
   session.copySourceToTarget();
   await takeStatistics(run, target, "target");
-  const { publish: _, ...kept } = options;
   const shifted = await exportBundle(run, {
     options: kept,
     folder: "bundle-target-statistics",
@@ -108,4 +131,12 @@ async function finish(
 /** With one copy of the batch norms its name matters only to the engine. */
 function soleDomain(mode: Mode): Domain {
   return mode === "source" ? "source" : "target";
+}
+
+/** Settings as a table of a report shows them. */
+function flat({
+  clustering,
+  ...settings
+}: TrainSettings): Readonly<Record<string, string | number | boolean>> {
+  return { ...settings, ...clustering };
 }
