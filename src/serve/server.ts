@@ -1,6 +1,7 @@
 import { Server, ServerCredentials, type ServerOptions } from "@grpc/grpc-js";
 import { ReflectionService } from "@grpc/reflection";
 import { randomUUID } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import { mkdir, readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import {
@@ -106,6 +107,8 @@ async function open(
   const parts = await openParts(options, telemetry, closers);
   const draining = new AbortController();
   const shutdown = new AbortController();
+  // Every call listens to both.
+  setMaxListeners(0, draining.signal, shutdown.signal);
   const context: ServiceContext = {
     ...parts,
     config,

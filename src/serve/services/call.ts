@@ -7,6 +7,7 @@ import {
   type StatusObject,
 } from "@grpc/grpc-js";
 import { randomUUID } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import { ReidError } from "#core/errors";
 import { CancelledError, DeadlineError } from "../inference-errors.js";
 import {
@@ -85,6 +86,8 @@ export function openCall(
   const leave = context.calls.enter();
 
   const abort = new AbortController();
+  // Every crop of the call listens to it.
+  setMaxListeners(0, abort.signal);
   const endMs = started + allowedMs(context, name, grpcCall);
   const expire = () => abort.abort(deadlineReason());
   const timer = Number.isFinite(endMs)

@@ -1,0 +1,375 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { after, before, describe, test } from "node:test";
+import {
+  noiseCrop,
+  refused,
+  startWireServer,
+  unitFeature,
+  type WireServer,
+} from "../support/wire-server.js";
+
+let wire: WireServer;
+before(async () => {
+  wire = await startWireServer();
+  await wire.client.GalleryService.CreateGallery({
+    gallery: { name: "g", index: { flat: {} } },
+  });
+});
+after(() => wire.close());
+
+const galleries = () => wire.client.GalleryService;
+const enroll = (enrollments: object[], more: object = {}) =>
+  galleries().Enroll({ gallery: "g", enrollments, ...more });
+const search = (queries: object[], more: object = {}) =>
+  wire.client.SearchService.Search({ gallery: "g", k: 5, queries, ...more });
+
+describe("galleries", () => {
+  test("are made with their defaults filled in, described, listed and deleted", async () => {
+    const { gallery } = await galleries().CreateGallery({
+      gallery: { name: "made" },
+    });
+    assert.equal(gallery?.index?.hnsw?.m, 32);
+    assert.equal(gallery?.dimension, 12);
+    assert.deepEqual({ ...gallery?.model }, { name: "door", version: 1 });
+    const listed = await galleries().ListGalleries({ pageSize: 1 });
+    assert.deepEqual(
+      listed.galleries.map(({ name }) => name),
+      ["g"],
+    );
+    const rest = await galleries().ListGalleries({
+      pageToken: listed.nextPageToken,
+    });
+    assert.deepEqual(
+      rest.galleries.map(({ name }) => name),
+      ["made"],
+    );
+    await galleries().DeleteGallery({ gallery: "made" });
+    await refused(
+      galleries().GetGallery({ gallery: "made" }),
+      "GALLERY_NOT_FOUND",
+    );
+    await refused(
+      galleries().DeleteGallery({ gallery: "made" }),
+      "GALLERY_NOT_FOUND",
+    );
+  });
+
+  test("refuse bad names, a second one, other dimensions and unknown models", async () => {
+    const create = (gallery: object) => galleries().CreateGallery({ gallery });
+    await refused(create({ name: "Bad Name" }), "FIELD_INVALID");
+    await refused(create({ name: "g" }), "GALLERY_EXISTS");
+    await refused(create({ name: "x", dimension: 7 }), "MODEL_INCOMPATIBLE");
+    await refused(
+      create({ name: "x", model: { name: "nobody" } }),
+      "MODEL_NOT_FOUND",
+    );
+    await refused(
+      create({ name: "x", model: { name: "external", version: 1 } }),
+      "FIELD_INVALID",
+    );
+    await refused(
+      create({ name: "x", index: { hnsw: { m: 3 } } }),
+      "FIELD_INVALID",
+    );
+    await refused(create({ name: "x", index: { ivf: {} } }), "UNSUPPORTED");
+    await refused(
+      galleries().ListGalleries({ pageToken: "rubbish" }),
+      "PAGE_TOKEN_INVALID",
+    );
+  });
+
+  test("of features made elsewhere refuse crops", async () => {
+    await galleries().CreateGallery({
+      gallery: {
+        name: "outside",
+        model: { name: "external", version: 3 },
+        dimension: 12,
+      },
+    });
+    const { results } = await galleries().Enroll({
+      gallery: "outside",
+      enrollments: [
+        { crop: noiseCrop(1) },
+        {
+          feature: {
+            ...unitFeature(1),
+            model: { name: "external", version: 3 },
+          },
+        },
+      ],
+    });
+    assert.deepEqual(
+      results.map(({ error }) => error?.reason ?? "ok"),
+      ["MODEL_INCOMPATIBLE", "ok"],
+    );
+    await galleries().DeleteGallery({ gallery: "outside" });
+  });
+});
+
+describe("Enroll", () => {
+  test("keeps what it acknowledged under ids, and every later read sees it", async () => {
+    const { results, sequence } = await enroll([
+      {
+        crop: { ...noiseCrop(1), cameraId: "3" },
+        entry: { entryId: "e1", identity: "42", attributes: { colour: "red" } },
+      },
+      { feature: unitFeature(2), entry: { entryId: "e2", cameraId: "4" } },
+    ]);
+    assert.deepEqual(
+      results.map(({ entryId, error }) => [entryId, error]),
+      [
+        ["e1", null],
+        ["e2", null],
+      ],
+    );
+    const { entry } = await galleries().GetEntry({
+      gallery: "g",
+      entryId: "e1",
+      view: "ENTRY_VIEW_FEATURE",
+    });
+    assert.equal(entry?.cameraId, "3");
+    assert.equal(entry?.identity, "42");
+    assert.deepEqual({ ...entry?.attributes }, { colour: "red" });
+    assert.equal(entry?.feature?.f32le.length, 48);
+    assert.ok(Number(sequence) >= 2);
+  });
+
+  test("gives each item its own outcome and leaves the others unharmed", async () => {
+    const spoilt = unitFeature(3);
+    const numbers = new Float32Array(new Uint8Array(spoilt.f32le).buffer);
+    const withNumbers = (values: Float32Array) => ({
+      feature: { ...spoilt, f32le: Buffer.from(values.buffer) },
+    });
+    const nan = numbers.slice();
+    nan[5] = Number.NaN;
+    const { results } = await enroll([
+      { feature: unitFeature(4) },
+      withNumbers(nan),
+      withNumbers(numbers.map((value) => value * 2)),
+      withNumbers(new Float32Array(12)),
+      withNumbers(numbers.slice(0, 11)),
+      { feature: { ...spoilt, f32le: spoilt.f32le.subarray(0, 47) } },
+      { feature: { f32le: spoilt.f32le } },
+      { feature: { ...spoilt, values: [1] } },
+      { feature: { ...spoilt, model: { name: "door", version: 2 } } },
+      { crop: { encoded: Buffer.alloc(0) } },
+      {},
+      { feature: unitFeature(5), entry: { attributes: { "Not A Key": "1" } } },
+      { feature: unitFeature(6), ttl: { seconds: "1" } },
+      { feature: unitFeature(7) },
+    ]);
+    assert.deepEqual(
+      results.map(({ error }) => error?.reason ?? "ok"),
+      [
+        "ok",
+        "FEATURE_NOT_FINITE",
+        "FEATURE_NOT_UNIT",
+        "FEATURE_NOT_UNIT",
+        "FEATURE_DIMENSION",
+        "FEATURE_FORM",
+        "FEATURE_FORM",
+        "FEATURE_FORM",
+        "MODEL_MISMATCH",
+        "CROP_EMPTY",
+        "FIELD_INVALID",
+        "FIELD_INVALID",
+        "FIELD_INVALID",
+        "ok",
+      ],
+    );
+    assert.equal(results[9].error?.field, "enrollments[9].crop.encoded");
+  });
+
+  test("answers a repeated request id as before, and refuses it for another request", async () => {
+    const requestId = randomUUID();
+    const first = await enroll([{ feature: unitFeature(8) }], { requestId });
+    const again = await enroll([{ feature: unitFeature(8) }], { requestId });
+    assert.deepEqual(again, first);
+    await refused(
+      enroll([{ feature: unitFeature(9) }], { requestId }),
+      "REQUEST_ID_REUSED",
+    );
+    await refused(
+      enroll([{ feature: unitFeature(9) }], { requestId: "no uuid" }),
+      "FIELD_INVALID",
+    );
+  });
+
+  test("refuses no items, too many, and an unknown gallery", async () => {
+    await refused(enroll([]), "BATCH_TOO_LARGE");
+    await refused(
+      enroll(Array.from({ length: 257 }, () => ({}))),
+      "BATCH_TOO_LARGE",
+    );
+    await refused(
+      enroll([{ feature: unitFeature(1) }], { gallery: "nowhere" }),
+      "GALLERY_NOT_FOUND",
+    );
+  });
+
+  test("fails an item whose id is taken where it is told to", async () => {
+    const one = [{ feature: unitFeature(10), entry: { entryId: "taken" } }];
+    await enroll(one);
+    const { results } = await enroll(one, { onExisting: "ON_EXISTING_FAIL" });
+    assert.equal(results[0].error?.reason, "ENTRY_EXISTS");
+    assert.equal(results[0].error?.code, 6);
+  });
+});
+
+describe("Search", () => {
+  before(async () => {
+    await enroll(
+      [1, 2, 3].flatMap((identity) =>
+        [1, 2].map((camera) => ({
+          feature: unitFeature(100 + identity * 10 + camera),
+          entry: {
+            entryId: `s-${identity}-${camera}`,
+            identity: `p${identity}`,
+            cameraId: `cam${camera}`,
+          },
+        })),
+      ),
+    );
+  });
+  const query = { feature: unitFeature(111) };
+  const ids = (result: {
+    readonly hits: readonly {
+      readonly entry: { readonly entryId: string } | null;
+    }[];
+  }) => result.hits.map(({ entry }) => entry?.entryId);
+
+  test("finds by feature, by entry and by crop, closest first", async () => {
+    const { results, model } = await search([
+      { ...query, queryId: "f" },
+      { entryId: "s-1-1" },
+      { crop: noiseCrop(1) },
+    ]);
+    assert.equal(results[0].queryId, "f");
+    assert.equal(ids(results[0])[0], "s-1-1");
+    assert.ok(results[0].hits[0].similarity > 0.99999);
+    assert.ok(!ids(results[1]).includes("s-1-1"));
+    assert.equal(ids(results[2])[0], "e1");
+    assert.ok(results[0].exact);
+    assert.deepEqual({ ...model }, { name: "door", version: 1 });
+  });
+
+  test("leaves out what the filters of request and query exclude", async () => {
+    const filter = { identityIn: ["p1", "p2"], cameraNotIn: ["cam2"] };
+    const { results } = await search(
+      [query, { ...query, filter: { identityNotIn: ["p1"] } }],
+      { filter },
+    );
+    assert.deepEqual(ids(results[0]).sort(), ["s-1-1", "s-2-1"]);
+    assert.deepEqual(ids(results[1]), ["s-2-1"]);
+    const junk = await search([query], {
+      filter: {
+        identityIn: ["p1"],
+        notBoth: { identity: "p1", cameraId: "cam1" },
+      },
+    });
+    assert.deepEqual(ids(junk.results[0]), ["s-1-2"]);
+  });
+
+  test("gives each query its own outcome", async () => {
+    const { results } = await search([
+      query,
+      { entryId: "nobody" },
+      {},
+      { crop: { encoded: Buffer.from("text") } },
+      { feature: { ...query.feature, model: { name: "door", version: 7 } } },
+    ]);
+    assert.deepEqual(
+      results.map(({ error }) => error?.reason ?? "ok"),
+      [
+        "ok",
+        "ENTRY_NOT_FOUND",
+        "FIELD_INVALID",
+        "CROP_UNDECODABLE",
+        "MODEL_MISMATCH",
+      ],
+    );
+  });
+
+  test("refuses k of 0 and over the limit, too many queries, and broken envelopes", async () => {
+    await refused(search([query], { k: 0 }), "FIELD_INVALID");
+    await refused(search([query], { k: 10_001 }), "FIELD_INVALID");
+    await refused(search([query, query], { k: 5001 }), "FIELD_INVALID");
+    await refused(
+      search([query], { k: 129, view: "ENTRY_VIEW_FEATURE" }),
+      "FIELD_INVALID",
+    );
+    await refused(search([]), "BATCH_TOO_LARGE");
+    await refused(
+      search(Array.from({ length: 65 }, () => query)),
+      "BATCH_TOO_LARGE",
+    );
+    await refused(search([query], { minSimilarity: 1.5 }), "FIELD_INVALID");
+    await refused(search([query], { effort: 10 }), "FIELD_INVALID");
+    await refused(search([query], { view: 99 }), "FIELD_INVALID");
+    await refused(
+      search([query], {
+        filter: { cameraIn: Array.from({ length: 1001 }, (_, i) => `${i}`) },
+      }),
+      "FIELD_INVALID",
+    );
+    await refused(search([query], { gallery: "nowhere" }), "GALLERY_NOT_FOUND");
+    await refused(
+      search([query], { model: { name: "door", version: 2 } }),
+      "MODEL_MISMATCH",
+    );
+    await refused(search([query], { minSequence: "99999" }), "SEQUENCE_AHEAD");
+    await refused(search([query], { group: {} }), "UNSUPPORTED");
+    await refused(search([query], { rerank: {} }), "UNSUPPORTED");
+  });
+});
+
+describe("entries", () => {
+  test("are listed by sequence in pages, and deleted by id, identity and filter", async () => {
+    const { GalleryService } = wire.client;
+    const first = await GalleryService.ListEntries({
+      gallery: "g",
+      pageSize: 2,
+    });
+    assert.equal(first.entries.length, 2);
+    const second = await GalleryService.ListEntries({
+      gallery: "g",
+      pageSize: 2,
+      pageToken: first.nextPageToken,
+    });
+    const sequences = [...first.entries, ...second.entries].map((entry) =>
+      Number(entry.sequence),
+    );
+    assert.deepEqual(
+      sequences,
+      [...sequences].sort((a, b) => a - b),
+    );
+    await refused(
+      GalleryService.ListEntries({
+        gallery: "g",
+        filter: { cameraIn: ["1"] },
+        pageToken: first.nextPageToken,
+      }),
+      "PAGE_TOKEN_INVALID",
+    );
+    const remove = (selector: object) =>
+      GalleryService.DeleteEntries({ gallery: "g", selector });
+    assert.equal(
+      (await remove({ entryIds: ["s-1-1", "no"] })).deletedCount,
+      "1",
+    );
+    assert.equal((await remove({ identity: "p2" })).deletedCount, "2");
+    const byFilter = await remove({ filter: { identityIn: ["p3"] } });
+    assert.equal(byFilter.deletedCount, "2");
+    await refused(remove({ filter: {} }), "FILTER_EMPTY");
+    await refused(remove({}), "FIELD_INVALID");
+    await refused(
+      GalleryService.GetEntry({ gallery: "g", entryId: "s-1-1" }),
+      "ENTRY_NOT_FOUND",
+    );
+    await refused(
+      GalleryService.GetEntry({ gallery: "g", entryId: "" }),
+      "FIELD_INVALID",
+    );
+  });
+});

@@ -1,0 +1,302 @@
+import assert from "node:assert/strict";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import {
+  credentials,
+  loadPackageDefinition,
+  type GrpcObject,
+  type ServiceClientConstructor,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import { loadSync } from "@grpc/proto-loader";
+import { protoPath as healthProto } from "grpc-health-check";
+import { parseConfig } from "#core/config";
+import { silentLog } from "#core/log";
+import { startServer } from "#serve/server";
+import { messageOptions, protoFiles } from "#serve/protocol";
+import { rpcNames, rpcs } from "#serve/rpcs";
+import {
+  noiseCrop,
+  refused,
+  startWireServer,
+  unitFeature,
+  type WireServer,
+} from "../support/wire-server.js";
+
+let wire: WireServer;
+before(async () => {
+  wire = await startWireServer();
+});
+after(() => wire.close());
+
+/** Calls any method, streaming or not, with an empty request; gives how it ended. */
+function callRaw(service: string, method: string): Promise<ServiceError> {
+  const loaded = loadPackageDefinition(
+    loadSync([...protoFiles], messageOptions),
+  );
+  const v1 = (loaded["reid"] as GrpcObject)["v1"] as GrpcObject;
+  const Constructor = v1[service] as ServiceClientConstructor;
+  const { path, requestSerialize, responseDeserialize, ...streams } =
+    Constructor.service[method];
+  const client = new Constructor(wire.address, credentials.createInsecure());
+  return new Promise<ServiceError>((resolve, reject) => {
+    const deadline = Date.now() + 5000;
+    const end = (error: unknown) =>
+      error instanceof Error && "code" in error
+        ? resolve(error as ServiceError)
+        : reject(new RangeError("the call succeeded"));
+    if (streams.requestStream || streams.responseStream) {
+      const call = streams.requestStream
+        ? client.makeBidiStreamRequest(
+            path,
+            requestSerialize,
+            responseDeserialize,
+            { deadline },
+          )
+        : client.makeServerStreamRequest(
+            path,
+            requestSerialize,
+            responseDeserialize,
+            {},
+            { deadline },
+          );
+      call.on("error", end);
+      call.on("data", () => undefined);
+      call.on("end", () => undefined);
+    } else
+      client.makeUnaryRequest(
+        path,
+        requestSerialize,
+        responseDeserialize,
+        {},
+        { deadline },
+        end,
+      );
+  }).finally(() => client.close());
+}
+
+describe("RPCs that are not served", () => {
+  for (const name of rpcNames) {
+    const remedy = rpcs[name].unsupported;
+    if (remedy === undefined) continue;
+    test(`${name} answers UNIMPLEMENTED and says what to use`, async () => {
+      const [service, method] = name.split("/");
+      const error = await callRaw(service, method);
+      assert.equal(error.code, 12);
+      assert.match(error.details, /is unsupported by this server: /);
+      assert.ok(error.details.includes(remedy));
+    });
+  }
+});
+
+describe("a failed call", () => {
+  test("carries a google.rpc.Status with reason, domain, facts and the field", async () => {
+    const error = await callRaw("GalleryService", "GetGallery");
+    assert.equal(error.code, 3);
+    const [bytes] = error.metadata.get("grpc-status-details-bin");
+    assert.ok(bytes instanceof Buffer && bytes.length < 4096);
+    const text = bytes.toString("latin1");
+    for (const part of [
+      "FIELD_INVALID",
+      "google.rpc.ErrorInfo",
+      "google.rpc.BadRequest",
+      "reid",
+      "gallery",
+    ])
+      assert.ok(text.includes(part), part);
+  });
+
+  test("names the resource that is not there", async () => {
+    const error = await refused(
+      wire.client.GalleryService.GetGallery({ gallery: "nowhere" }),
+      "GALLERY_NOT_FOUND",
+    );
+    assert.equal(error.kind, "not-found");
+    assert.equal(error.facts["gallery"], "nowhere");
+  });
+});
+
+describe("GetServerInfo, models and operations", () => {
+  test("say what the server is", async () => {
+    const info = await wire.client.AdminService.GetServerInfo({});
+    assert.match(info.version, /^\d+\.\d+\.\d+$/);
+    assert.equal(info.limits["queries"], "64");
+    assert.deepEqual({ ...info.defaultModel }, { name: "door", version: 1 });
+    assert.equal(info.writable, true);
+    assert.equal(info.role, "admin");
+  });
+
+  test("list and describe models, and refuse unknown ones", async () => {
+    const { ModelService } = wire.client;
+    const { models } = await ModelService.ListModels({});
+    assert.deepEqual(
+      models.map(({ state, dimension }) => [state, dimension]),
+      [["MODEL_STATE_ACTIVE", 12]],
+    );
+    const { info } = await ModelService.GetModel({
+      model: { name: "door", version: 1 },
+    });
+    assert.match(info?.sha256 ?? "", /^[0-9a-f]{64}$/);
+    await refused(
+      ModelService.GetModel({ model: { name: "no" } }),
+      "MODEL_NOT_FOUND",
+    );
+    await refused(
+      wire.client.OperationService.GetOperation({ operationId: "no" }),
+      "OPERATION_NOT_FOUND",
+    );
+  });
+
+  test("say that there is no memory without online mode", async () => {
+    const { MemoryService } = wire.client;
+    await refused(MemoryService.GetMemory({}), "MEMORY_OFF");
+    await refused(MemoryService.ListClusters({}), "MEMORY_OFF");
+    await refused(MemoryService.ListClusterRows({}), "MEMORY_OFF");
+    await refused(MemoryService.Recluster({}), "MEMORY_OFF");
+  });
+});
+
+describe("health", () => {
+  test("says which services serve", async () => {
+    const loaded = loadPackageDefinition(
+      loadSync(healthProto, { enums: String }),
+    );
+    const v1 = ((loaded["grpc"] as GrpcObject)["health"] as GrpcObject)[
+      "v1"
+    ] as GrpcObject;
+    const Constructor = v1["Health"] as ServiceClientConstructor;
+    const client = new Constructor(wire.address, credentials.createInsecure());
+    const { path, requestSerialize, responseDeserialize } =
+      Constructor.service["Check"];
+    const check = (service: string) =>
+      new Promise<string>((resolve, reject) =>
+        client.makeUnaryRequest(
+          path,
+          requestSerialize,
+          responseDeserialize,
+          { service },
+          (error, response) => {
+            if (error === null)
+              resolve((response as { status: string }).status);
+            else reject(error);
+          },
+        ),
+      );
+    for (const service of [
+      "",
+      "liveness",
+      "reid.v1.EmbedService",
+      "reid.v1.SearchService",
+      "reid.v1.GalleryService",
+    ])
+      assert.equal(await check(service), "SERVING", service);
+    assert.equal(await check("reid.v1.MemoryService"), "NOT_SERVING");
+    client.close();
+  });
+});
+
+describe("starting", () => {
+  const start = (serve: object) =>
+    startServer({
+      config: parseConfig({
+        device: "cpu",
+        serve: {
+          models: join(wire.folder, "models"),
+          data: join(wire.folder, "other"),
+          listen: "127.0.0.1:0",
+          metrics: "",
+          ...serve,
+        },
+      }),
+      log: silentLog,
+    });
+
+  test("is refused on an address that others can reach", async () => {
+    await refused(start({ listen: "0.0.0.0:0" }), "LISTEN_INSECURE");
+  });
+
+  test("warns at each start where insecure is meant", async () => {
+    const warnings: string[] = [];
+    const log = {
+      ...silentLog,
+      warn: (message: string) => warnings.push(message),
+    };
+    const server = await startServer({
+      config: parseConfig({
+        device: "cpu",
+        serve: {
+          models: join(wire.folder, "models"),
+          data: join(wire.folder, "open"),
+          listen: "0.0.0.0:0",
+          metrics: "",
+          insecure: true,
+        },
+      }),
+      log: { ...log, child: () => silentLog },
+      announceMs: 0,
+    });
+    await server.close();
+    assert.match(warnings[0], /--insecure/);
+  });
+
+  test("fails with one clear line where the port is taken", async () => {
+    const error = await refused(
+      start({ listen: wire.address }),
+      "LISTEN_FAILED",
+    );
+    assert.match(error.message, /choose another port/);
+  });
+
+  test("fails where another process, or this one, has the data folder", async () => {
+    await refused(start({ data: join(wire.folder, "data") }), "STORE_LOCKED");
+  });
+});
+
+describe("a disk that is full", () => {
+  test("refuses writes with STORE_FULL and goes on reading", async () => {
+    let freeBytes = 1e12;
+    const full = await startWireServer(
+      { store: { min_free_bytes: 1_000_000 } },
+      { store: { freeBytes: () => Promise.resolve(freeBytes) } },
+    );
+    try {
+      const { GalleryService, SearchService } = full.client;
+      await GalleryService.CreateGallery({ gallery: { name: "g" } });
+      await GalleryService.Enroll({
+        gallery: "g",
+        enrollments: [{ feature: unitFeature(1), entry: { entryId: "e" } }],
+      });
+      freeBytes = 10;
+      const error = await refused(
+        GalleryService.Enroll({
+          gallery: "g",
+          enrollments: [{ feature: unitFeature(2) }],
+        }),
+        "STORE_FULL",
+      );
+      assert.equal(error.kind, "resource-exhausted");
+      assert.ok(!("folder" in error.facts));
+      const { results } = await SearchService.Search({
+        gallery: "g",
+        k: 1,
+        queries: [{ feature: unitFeature(1) }],
+      });
+      assert.equal(results[0].hits[0].entry?.entryId, "e");
+    } finally {
+      await full.close();
+    }
+  });
+});
+
+describe("ending", () => {
+  test("answers what is under way, and keeps what was acknowledged", async () => {
+    const one = await startWireServer();
+    const call = one.client.EmbedService.Embed({ crops: [noiseCrop(1)] });
+    const [response] = await Promise.all([
+      call,
+      one.client.AdminService.GetServerInfo({}).then(() => one.server.close()),
+    ]);
+    assert.equal(response.results.length, 1);
+    await one.close();
+  });
+});
