@@ -1,5 +1,5 @@
 {
-  "variables": { "sanitize%": "0" },
+  "variables": { "sanitize%": 0 },
   "target_defaults": {
     "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")"],
     "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS"],
@@ -7,7 +7,7 @@
     "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17", "-std=gnu++20"],
     "cflags_cc": ["-std=c++17", "-fexceptions", "-frtti", "-Wall", "-Wextra", "-fvisibility=hidden"],
     "conditions": [
-      ["sanitize=='1'", {
+      ["sanitize==1", {
         "cflags_cc": ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined", "-g", "-O1"],
         "ldflags": ["-fsanitize=address,undefined"]
       }, {
