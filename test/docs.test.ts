@@ -1,0 +1,102 @@
+import assert from "node:assert/strict";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { rpcNames, rpcs, type RpcName } from "#serve/rpcs";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const read = (path: string) => readFile(join(root, path), "utf8");
+
+/** Every error class's code with its kind, and the codes that the client gives; read from the sources. */
+async function codesInSource(): Promise<ReadonlyMap<string, Set<string>>> {
+  const codes = new Map<string, Set<string>>();
+  const note = (code: string, kind: string) =>
+    codes.set(code, (codes.get(code) ?? new Set()).add(kind));
+  const names = await readdir(join(root, "src"), { recursive: true });
+  for (const name of names.filter((one) => one.endsWith(".ts"))) {
+    if (name.includes("generated")) continue;
+    const text = await read(join("src", name));
+    const classes =
+      /readonly code = "([A-Z_0-9]+)";\s*readonly kind = "([a-z-]+)"/g;
+    for (const [, code, kind] of text.matchAll(classes)) note(code, kind);
+  }
+  note("SERVER_UNREACHABLE", "unavailable");
+  note("CALL_FAILED", "internal");
+  return codes;
+}
+
+describe("docs/errors.md", () => {
+  test("has a heading for every error code, with its status, and no other", async () => {
+    const text = await read("docs/errors.md");
+    const sections = new Map(
+      text
+        .split(/^### /m)
+        .slice(1)
+        .map((section) => [section.slice(0, section.indexOf("\n")), section]),
+    );
+    const codes = await codesInSource();
+    assert.deepEqual([...sections.keys()].sort(), [...codes.keys()].sort());
+    for (const [code, kinds] of codes) {
+      const status = /Status: `([A-Z_]+)`/.exec(sections.get(code) ?? "")?.[1];
+      const kind = (status ?? "").toLowerCase().replaceAll("_", "-");
+      assert.ok(
+        kinds.has(kind),
+        `${code} is ${[...kinds].join()}, not ${kind}`,
+      );
+      assert.match(sections.get(code) ?? "", /What to do: /, code);
+    }
+  });
+
+  test("covers every code: each class states its kind right behind it", async () => {
+    const codes = await codesInSource();
+    const names = await readdir(join(root, "src"), { recursive: true });
+    for (const name of names.filter((one) => one.endsWith(".ts"))) {
+      const text = await read(join("src", name));
+      for (const [, code] of text.matchAll(/readonly code = "([A-Z_0-9]+)"/g))
+        assert.ok(codes.has(code), `${code} in src/${name}`);
+    }
+  });
+});
+
+describe("docs/api.md", () => {
+  test("lists every RPC once, where it belongs, with what to use instead", async () => {
+    const text = await read("docs/api.md");
+    const [served, unserved] = text.split("## Not served");
+    for (const name of rpcNames) {
+      const { unsupported } = rpcs[name];
+      const row = `| \`${name}\` |`;
+      const [here, there] =
+        unsupported === undefined ? [served, unserved] : [unserved, served];
+      assert.equal(here.split(row).length, 2, name);
+      assert.ok(!there.includes(row), name);
+      assert.ok(here.includes(unsupported ?? row), name);
+    }
+  });
+
+  test("and the table of RPCs agree with the .proto files on role and deadline", async () => {
+    const seen: RpcName[] = [];
+    for (const file of await readdir(join(root, "proto/reid/v1"))) {
+      const text = await read(join("proto/reid/v1", file));
+      const service = /^service (\w+) \{([\s\S]*?)^\}/m.exec(text);
+      if (service === null) continue;
+      for (const [, comment, method] of service[2].matchAll(
+        /((?: *\/\/.*\n)+) *rpc (\w+)\(/g,
+      )) {
+        const wanted: string = `${service[1]}/${method}`;
+        const name: RpcName | undefined = rpcNames.find(
+          (one) => one === wanted,
+        );
+        assert.ok(name !== undefined, method);
+        seen.push(name);
+        const words = comment.replaceAll(/\n *\/\/ /g, " ");
+        assert.equal(/Role: (\w+)/.exec(words)?.[1], rpcs[name].role, name);
+        const seconds = /deadline (\d+) s where/.exec(words)?.[1];
+        const deadlineMs =
+          seconds === undefined ? undefined : Number(seconds) * 1000;
+        assert.equal(rpcs[name].deadlineMs, deadlineMs, name);
+      }
+    }
+    assert.deepEqual(seen.sort(), [...rpcNames].sort());
+  });
+});
