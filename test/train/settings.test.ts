@@ -1,0 +1,83 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { settingsFromOptions } from "../../src/train/settings-from-options.js";
+import type { RunFacts, TrainOptions } from "../../src/train/settings.js";
+
+const facts: RunFacts = {
+  encoder: "resnet50",
+  pretrained: true,
+  heightPx: 256,
+  widthPx: 128,
+  sourceCrops: 0,
+  targetCrops: 12_936,
+};
+const usl: TrainOptions = { target: "t", out: "o" };
+
+describe("settingsFromOptions", () => {
+  test("takes the article's recipe for the preset paper", () => {
+    const settings = settingsFromOptions({ ...usl, preset: "paper" }, facts);
+    assert.deepEqual(
+      [settings.mode, settings.epochs, settings.iterations, settings.batchSize],
+      ["usl", 50, 400, 64],
+    );
+    assert.equal(settings.learningRate, 3.5e-4);
+    assert.equal(settings.learningRateSchedule, "step");
+    assert.equal(settings.clusterCentre, "none");
+    assert.equal(settings.chooseClustering, false);
+    assert.equal(settings.refreshMemory, false);
+    assert.equal(settings.featureBias, "frozen");
+    assert.equal(settings.padPx, 10);
+    assert.deepEqual(settings.clustering, {
+      k1: 30,
+      k2: 6,
+      eps: 0.6,
+      epsGap: 0.02,
+      minSamples: 4,
+    });
+  });
+
+  test("chooses a run that fits a small target under the preset auto", () => {
+    const settings = settingsFromOptions(usl, { ...facts, targetCrops: 592 });
+    assert.deepEqual([settings.epochs, settings.iterations], [20, 20]);
+    assert.equal(settings.refreshMemory, false);
+    assert.equal(settings.chooseClustering, true);
+    assert.equal(settings.clusterCentre, "camera");
+    assert.equal(settings.learningRateSchedule, "cosine");
+  });
+
+  test("refreshes the memory and warms up where no weights were given", () => {
+    const settings = settingsFromOptions(
+      { ...usl, source: "s" },
+      { ...facts, pretrained: false, targetCrops: 640 },
+    );
+    assert.equal(settings.mode, "uda");
+    assert.equal(settings.refreshMemory, true);
+    assert.equal(settings.epochs, 30);
+    assert.equal(settings.warmupEpochs, 8);
+    assert.equal(settings.domainSpecificBatchNorm, true);
+  });
+
+  test("switches the choice off where any clustering value is given", () => {
+    const settings = settingsFromOptions({ ...usl, k1: 12 }, facts);
+    assert.equal(settings.chooseClustering, false);
+    assert.deepEqual([settings.clustering.k1, settings.clustering.k2], [12, 3]);
+  });
+
+  const refusals: readonly (readonly [Partial<TrainOptions>, RegExp])[] = [
+    [{ epochs: 0 }, /^epochs is 0/],
+    [{ batchSize: 1.5 }, /^batchSize is 1\.5/],
+    [{ eps: 2 }, /^eps is 2/],
+    [{ learningRate: Number.NaN }, /^learningRate is NaN/],
+    [{ mode: "uda" }, /^source is missing/],
+    [{ select: "best" }, /^select is best/],
+    [{ publish: "models" }, /^name is missing/],
+    [{ source: "s", epochs: 3, warmupEpochs: 3 }, /^warmupEpochs is 3/],
+  ];
+  for (const [options, message] of refusals)
+    test(`refuses ${JSON.stringify(options)}`, () => {
+      assert.throws(() => settingsFromOptions({ ...usl, ...options }, facts), {
+        code: "CONFIG_INVALID",
+        message,
+      });
+    });
+});
