@@ -1,9 +1,24 @@
 import { readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { ReidError } from "#core/errors";
 import { dataFormats } from "#train/data-sets";
 import { connect, type Client } from "./client.js";
 import { textFlag, UsageError, type CommandContext } from "./command.js";
 import type { LabelledCrop } from "./retrieval.js";
+
+/** A crop file or folder that the command line names and that is not there. */
+export class CropFileNotFoundError extends ReidError<{ path: string }> {
+  readonly code = "CROP_FILE_NOT_FOUND";
+  readonly kind = "not-found";
+
+  constructor(path: string, options?: ErrorOptions) {
+    super(
+      `there is no file or folder ${path}: give image files or a folder of them`,
+      { path },
+      options,
+    );
+  }
+}
 
 const CONNECT_MS = 10_000;
 const IMAGE = /\.(jpe?g|png|webp)$/i;
@@ -50,7 +65,11 @@ export async function labelledCrops(
   }));
 }
 
-/** Crop files that the command line names: files as they are, folders by the images in them, sorted. */
+/**
+ * Crop files that the command line names: files as they are, folders by the images in them, sorted.
+ *
+ * @throws {UsageError} none is named @throws {CropFileNotFoundError} one is not there
+ */
 export async function cropFiles(
   paths: readonly string[],
 ): Promise<readonly string[]> {
@@ -58,7 +77,10 @@ export async function cropFiles(
     throw new UsageError("no crops are named: give image files or a folder");
   const files: string[] = [];
   for (const path of paths) {
-    if ((await stat(path)).isDirectory()) {
+    const found = await stat(path).catch((cause: unknown) => {
+      throw new CropFileNotFoundError(path, { cause });
+    });
+    if (found.isDirectory()) {
       const names = (await readdir(path)).filter((name) => IMAGE.test(name));
       files.push(...names.sort().map((name) => join(path, name)));
     } else files.push(path);

@@ -301,14 +301,16 @@ function listen(server: Server, address: Address): Promise<Address> {
     const credentials = ServerCredentials.createInsecure();
     server.bindAsync(showAddress(address), credentials, (error, port) => {
       if (error === null) resolve({ host, port });
-      else
-        reject(
-          new ListenError(showAddress(address), error.message, {
-            cause: error,
-          }),
-        );
+      else reject(listenError(address, error));
     });
   });
+}
+
+/** What the system said, out of grpc-js's longer sentence. */
+function listenError(address: Address, error: Error): ListenError {
+  const said = /listen (E[A-Z]+)/.exec(error.message)?.[1] ?? error.message;
+  const cause = said === "EADDRINUSE" ? "the port is in use" : said;
+  return new ListenError(showAddress(address), cause, { cause: error });
 }
 
 function serverOptions({ grpc, limits }: Config): ServerOptions {
