@@ -8,7 +8,7 @@ import { GradientBuilder } from "./autodiff/gradient-builder.js";
 import type { Domain, SessionOptions } from "./engine.js";
 import { contrastiveLoss, normalizedFeatures } from "./loss.js";
 import { lower } from "./lowering.js";
-import { adamStep, adamUpdate } from "./optimizer.js";
+import { type AdamSettings, adamStep, adamUpdate } from "./optimizer.js";
 import {
   encoderValues,
   type Group,
@@ -21,11 +21,15 @@ import {
 /** Operator set of the graphs written here, at least: encoders of 13 to 17 hold nothing that 17 reads otherwise. */
 const LEAST_OPSET = 17;
 
-/** What an iteration's graph needs of the session's settings. */
+/** What every graph needs of the session's settings. */
 export type GraphOptions = Pick<
   SessionOptions,
-  "encoder" | "heightPx" | "widthPx" | "temperature" | "weightDecay" | "adam"
+  "encoder" | "heightPx" | "widthPx"
 >;
+
+/** What an iteration's graph needs besides. */
+export type IterationOptions = GraphOptions &
+  Pick<SessionOptions, "temperature" | "weightDecay" | "adam">;
 
 /** Names of the graphs' inputs and outputs; state goes in as `name` and comes out as `next/name`. */
 export const names = {
@@ -65,7 +69,7 @@ export function groupsOf(
  * @param results  `update` writes the state after the step; `gradients` the gradient of each group instead
  */
 export function iterationGraph(
-  options: GraphOptions,
+  options: IterationOptions,
   layout: ParameterLayout,
   domains: readonly Domain[],
   results: "update" | "gradients" = "update",
@@ -103,7 +107,12 @@ export function iterationGraph(
     names.features,
   );
   writer.writeStatistics();
-  writer.writeUpdates(loss, results);
+  writer.writeUpdates(
+    loss,
+    results === "update"
+      ? { ...options.adam, weightDecay: options.weightDecay }
+      : "gradients",
+  );
   return writer.model();
 }
 
@@ -306,7 +315,7 @@ class TrainingGraphWriter {
   }
 
   /** Differentiates and writes the optimizer's step, or the plain gradients. */
-  writeUpdates(loss: ValueInfo, results: "update" | "gradients"): void {
+  writeUpdates(loss: ValueInfo, results: AdamSettings | "gradients"): void {
     const parameters = [...this.#parameters.values()].flatMap((group) => [
       ...group.values(),
     ]);
@@ -318,17 +327,15 @@ class TrainingGraphWriter {
     );
     this.#continue(graph, values);
     const { g, builder } = this;
-    const { adam, weightDecay } = this.#options;
-    const settings = { ...adam, weightDecay };
     const step =
-      results === "update"
-        ? adamStep(
+      results === "gradients"
+        ? undefined
+        : adamStep(
             this.input(names.learningRate, [], "float64"),
             this.input(names.step, [], "float64"),
-            settings,
+            results,
             g,
-          )
-        : undefined;
+          );
     for (const [group, weights] of this.#weights) {
       const { trained, trainedSize } = this.#groupLayout(group);
       const own = this.#parameters.get(group);
@@ -339,7 +346,7 @@ class TrainingGraphWriter {
       });
       const gradient = g.concat(parts, 0);
       const dims = [trainedSize];
-      if (step === undefined) {
+      if (results === "gradients" || step === undefined) {
         builder.output(gradient.name, "float32", dims, names.gradient(group));
         continue;
       }
@@ -348,7 +355,7 @@ class TrainingGraphWriter {
       const next = adamUpdate(
         { weights, gradient, moment1, moment2 },
         step,
-        settings,
+        results,
         g,
       );
       builder.output(
