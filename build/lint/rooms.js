@@ -18,7 +18,7 @@ export const doors = {
   "@opentelemetry/sdk-metrics": ["src/core/telemetry.ts"],
   "@opentelemetry/resources": ["src/core/telemetry.ts"],
   pino: ["src/core/log.ts"],
-  zod: ["src/core/config.ts"],
+  zod: ["src/core/config.ts", "src/core/config-fields.ts"],
   yaml: ["src/core/config.ts"],
   protobufjs: ["src/onnx/model.ts"],
   "onnxruntime-node": [

@@ -125,11 +125,6 @@ const grpc = nested({
     [100, UNBOUNDED],
     facts("ms", "waited for the answer to a ping"),
   ),
-  clientPingMs: whole(
-    30_000,
-    [1000, UNBOUNDED],
-    facts("ms", "between pings that a client may send, also without calls"),
-  ),
   maxConnectionAgeMs: whole(
     3_600_000,
     [1000, UNBOUNDED],
@@ -161,11 +156,6 @@ const inference = nested({
     2,
     [0, 1000],
     facts("ms", "that an idle worker waits for a batch to fill"),
-  ),
-  maxLoaded: whole(
-    4,
-    [1, 64],
-    facts("models", "loaded at once, all names and versions together"),
   ),
 });
 
@@ -224,11 +214,6 @@ const memory = nested({
     [1, 1000],
     facts("rows", "within eps that make a core point, itself included"),
   ),
-  assignMinSimilarity: number(
-    0.6,
-    [-1, 1],
-    facts("similarity", "to a prototype from which Assign answers a cluster"),
-  ),
 });
 
 const search = nested({
@@ -241,22 +226,6 @@ const search = nested({
     20_000,
     [0, 10_000_000],
     facts("entries", "left by a filter under which the search is exact"),
-  ),
-});
-
-const identify = nested({
-  minSimilarity: number(
-    0.6,
-    [-1, 1],
-    facts("similarity", "from which an identity is known"),
-  ),
-  minMargin: number(
-    0.05,
-    [0, 2],
-    facts(
-      "similarity",
-      "between the best and the second identity, else AMUNBOUNDEDUOUS",
-    ),
   ),
 });
 
@@ -279,11 +248,6 @@ const gallery = nested({
 
 const store = nested({
   engine: word(["lmdb"], "lmdb", "what holds the durable state"),
-  mapBytes: whole(
-    64 * 1024 * Mi,
-    [Mi, UNBOUNDED],
-    facts("bytes", "largest size the store may grow to"),
-  ),
   minFreeBytes: whole(
     1024 * Mi,
     [0, UNBOUNDED],

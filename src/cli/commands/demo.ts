@@ -1,7 +1,7 @@
 import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { writeAtomically } from "#core/files";
-import { createOnnxruntimeEngine } from "#train/engines/onnxruntime";
+import { engines } from "#train/engines";
 import {
   type Command,
   type CommandContext,
@@ -58,7 +58,7 @@ async function run(context: CommandContext): Promise<JsonObject> {
   await mkdir(folder, { recursive: true });
   const demo = {
     command: context,
-    engine: createOnnxruntimeEngine(),
+    engine: engines.onnxruntime({}),
     folder,
     seed,
   };

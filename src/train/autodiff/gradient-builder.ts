@@ -1,5 +1,6 @@
 import { assert } from "#core/errors";
-import { float, GraphBuilder, int, ints } from "#onnx/builder";
+import type { GraphBuilder } from "#onnx/builder";
+import { float, int, ints } from "#onnx/builder";
 import type {
   Attribute,
   DataType,

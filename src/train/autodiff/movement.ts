@@ -57,8 +57,7 @@ export const movementRules: Readonly<Record<MovementOp, GradientRule>> = {
     return split(
       forward,
       dy,
-      forward.inputs.map((x) => x?.dims[axis] ?? 0),
-      axis,
+      { sizes: forward.inputs.map((x) => x?.dims[axis] ?? 0), axis },
       g,
     );
   },
@@ -170,8 +169,10 @@ function negative(n: number): number {
 function split(
   forward: DifferentiatedNode,
   dy: ValueInfo,
-  sizes: readonly (number | string)[],
-  axis: number,
+  {
+    sizes,
+    axis,
+  }: { readonly sizes: readonly (number | string)[]; readonly axis: number },
   g: GradientBuilder,
 ): (ValueInfo | undefined)[] {
   const lengths = sizes.every((size) => typeof size === "number")

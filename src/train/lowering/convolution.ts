@@ -24,7 +24,7 @@ export const convolutionLowerings: Readonly<
 > = {
   // (x [B, C, H, W], w [O, C, kh, kw], bias? [O]) → y [B, O, OH, OW]: written in training graphs where isNarrow holds
   ConvForward: ({ node, inputs: [x, w, bias], outputs: [y] }, g) => {
-    const product = productConvolution(x, w, y, geometryOf(node), g);
+    const product = productConvolution([x, w, y], geometryOf(node), g);
     return [
       bias === undefined
         ? product
@@ -42,8 +42,8 @@ export const convolutionLowerings: Readonly<
     const isPaddedWithin = geometry.pads.every((pad, i) => pad <= reach[i % 2]);
     return [
       isStrideOne && isPaddedWithin
-        ? flippedConvolution(dy, w, x, geometry, g)
-        : transposedConvolution(dy, w, x, geometry, g),
+        ? flippedConvolution([dy, w, x], geometry, g)
+        : transposedConvolution([dy, w, x], geometry, g),
     ];
   },
 
@@ -104,9 +104,7 @@ function isNarrow({ dims }: ValueInfo): boolean {
 
 /** A convolution with the kernel turned round and its channels swapped: up to 3× faster than ConvTranspose. */
 function flippedConvolution(
-  dy: ValueInfo,
-  w: ValueInfo,
-  x: ValueInfo,
+  [dy, w, x]: readonly ValueInfo[],
   { kernel, dilations, pads, group }: Geometry,
   g: GradientBuilder,
 ): ValueInfo {
@@ -126,9 +124,7 @@ function flippedConvolution(
   const turned = pads.map((pad, i) => reach[i % 2] - pad);
   if (group === 1 && isNarrow(x))
     return productConvolution(
-      dy,
-      flipped,
-      x,
+      [dy, flipped, x],
       { kernel, strides: [1, 1], dilations, pads: turned, group },
       g,
     );
@@ -148,9 +144,7 @@ function flippedConvolution(
 }
 
 function transposedConvolution(
-  dy: ValueInfo,
-  w: ValueInfo,
-  x: ValueInfo,
+  [dy, w, x]: readonly ValueInfo[],
   { kernel, strides, dilations, pads, group }: Geometry,
   g: GradientBuilder,
 ): ValueInfo {
@@ -234,9 +228,7 @@ function weightGradientAtOnce(
  * onnxruntime's Conv makes a product a crop, which is narrow and slow where a crop has few positions.
  */
 function productConvolution(
-  x: ValueInfo,
-  w: ValueInfo,
-  { dims }: ValueInfo,
+  [x, w, { dims }]: readonly ValueInfo[],
   geometry: Geometry,
   g: GradientBuilder,
 ): ValueInfo {

@@ -132,6 +132,8 @@ export function runCharts(records: readonly MetricsRecord[]): string {
     {
       title: "Radius of the clustering",
       xLabel: "epoch",
+      yMinimum: 0.3,
+      yMaximum: 0.8,
       series: [curve("eps", ({ clustering }) => clustering?.eps)],
       caption: "DBSCAN's eps, a Jaccard distance.",
     },

@@ -142,6 +142,8 @@ export function drawAppearance(
       "none",
       "none",
       "none",
+      "none",
+      "none",
       "cap",
       "beanie",
       "brim",

@@ -1,4 +1,4 @@
-import { createCanvas, type Canvas, type CanvasContext } from "#core/canvas";
+import { createCanvas, type CanvasContext } from "#core/canvas";
 import { randomStream, type RandomStream } from "#core/random";
 import type { CameraLook } from "./camera-look.js";
 import { css, scaled, type Rgb } from "./colour.js";
@@ -7,7 +7,16 @@ import type { RenderWorld } from "./render-options.js";
 
 /** What lies behind the people one camera sees: a strip several crops wide. */
 export interface Backdrop {
-  readonly canvas: Canvas;
+  /** RGBA uint8 [heightPx, widthPx, 4], opaque; only read. */
+  readonly pixels: Uint8ClampedArray;
+  readonly widthPx: number;
+  readonly heightPx: number;
+}
+
+/** A part of a backdrop, in its pixels. */
+export interface BackdropWindow {
+  readonly x: number;
+  readonly y: number;
   readonly widthPx: number;
   readonly heightPx: number;
 }
@@ -40,7 +49,53 @@ export function drawBackdrop(
     unit: world.heightPx,
   };
   scenes[domainLooks[world.domain].scene](scene);
-  return { canvas, widthPx, heightPx };
+  const { data } = scene.context.getImageData(0, 0, widthPx, heightPx);
+  return { pixels: data, widthPx, heightPx };
+}
+
+/**
+ * Scales a part of a backdrop onto a crop, bilinear.
+ *
+ * Not by the canvas: what it gives for a canvas drawn onto another depends on how often that was done before.
+ *
+ * @param crop  RGBA uint8 [heightPx, widthPx, 4]; written whole
+ */
+export function copyWindow(
+  { pixels, widthPx, heightPx }: Backdrop,
+  window: BackdropWindow,
+  crop: {
+    readonly data: Uint8ClampedArray;
+    readonly width: number;
+    readonly height: number;
+  },
+): void {
+  const scaleX = window.widthPx / crop.width;
+  const scaleY = window.heightPx / crop.height;
+  let at = 0;
+  for (let row = 0; row < crop.height; row++) {
+    const y = within(window.y + (row + 0.5) * scaleY - 0.5, heightPx);
+    const top = Math.min(heightPx - 2, Math.floor(y));
+    const down = y - top;
+    for (let column = 0; column < crop.width; column++) {
+      const x = within(window.x + (column + 0.5) * scaleX - 0.5, widthPx);
+      const left = Math.min(widthPx - 2, Math.floor(x));
+      const across = x - left;
+      const a = (top * widthPx + left) * 4;
+      const b = a + widthPx * 4;
+      for (let channel = 0; channel < 3; channel++) {
+        const i = a + channel;
+        const j = b + channel;
+        const above = pixels[i] + (pixels[i + 4] - pixels[i]) * across;
+        const below = pixels[j] + (pixels[j + 4] - pixels[j]) * across;
+        crop.data[at++] = above + (below - above) * down;
+      }
+      crop.data[at++] = 255;
+    }
+  }
+}
+
+function within(position: number, sizePx: number): number {
+  return Math.min(sizePx - 1, Math.max(0, position));
 }
 
 interface Scene {

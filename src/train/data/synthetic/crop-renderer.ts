@@ -1,7 +1,12 @@
-import { createCanvas, type CanvasContext, type Canvas } from "#core/canvas";
+import {
+  createCanvas,
+  ImageData,
+  type Canvas,
+  type CanvasContext,
+} from "#core/canvas";
 import { randomStream, type RandomStream } from "#core/random";
 import { drawAppearance, type Appearance } from "./appearance.js";
-import { drawBackdrop, type Backdrop } from "./backdrop.js";
+import { copyWindow, drawBackdrop, type Backdrop } from "./backdrop.js";
 import { drawCamera, type CameraLook } from "./camera-look.js";
 import type { PlannedCrop } from "./crop-plan.js";
 import { domainLooks, type DomainLook } from "./domain-look.js";
@@ -27,6 +32,7 @@ export class CropRenderer {
   readonly #canvas: Canvas;
   readonly #figure: Canvas;
   readonly #context: CanvasContext;
+  readonly #ground: ImageData;
   readonly #noise: Float32Array;
   readonly #appearances = new Map<number, Appearance>();
   readonly #cameras = new Map<
@@ -40,6 +46,7 @@ export class CropRenderer {
     this.#canvas = createCanvas(world.widthPx, world.heightPx);
     this.#figure = createCanvas(world.widthPx, world.heightPx);
     this.#context = this.#canvas.getContext("2d");
+    this.#ground = new ImageData(world.widthPx, world.heightPx);
     this.#noise = createNoiseTable(randomStream(world.seed, "synthetic noise"));
   }
 
@@ -70,7 +77,7 @@ export class CropRenderer {
     else if (isOccluded) drawOccluder(this.#context, random, widthPx, heightPx);
 
     const image = this.#context.getImageData(0, 0, widthPx, heightPx);
-    const { look } = { look: this.#look };
+    const look = this.#look;
     expose(image.data, widthPx, heightPx, {
       camera,
       look,
@@ -102,27 +109,19 @@ export class CropRenderer {
     return drawn;
   }
 
-  #drawGround(
-    { canvas, widthPx, heightPx }: Backdrop,
-    random: RandomStream,
-  ): void {
-    const { widthPx: cropWidth, heightPx: cropHeight } = this.#world;
+  #drawGround(backdrop: Backdrop, random: RandomStream): void {
+    const { widthPx, heightPx } = this.#world;
     const zoom = random.between(0.88, 1.12);
-    const wide = cropWidth * zoom;
-    const high = Math.min(heightPx, cropHeight * zoom);
-    const x = random.between(0, widthPx - wide);
-    const y = random.between(0, heightPx - high);
-    this.#context.drawImage(
-      canvas,
-      x,
-      y,
-      wide,
-      high,
-      0,
-      0,
-      cropWidth,
-      cropHeight,
-    );
+    const wide = widthPx * zoom;
+    const high = heightPx * zoom;
+    const window = {
+      x: random.between(0, backdrop.widthPx - wide),
+      y: random.between(0, backdrop.heightPx - high),
+      widthPx: wide,
+      heightPx: high,
+    };
+    copyWindow(backdrop, window, this.#ground);
+    this.#context.putImageData(this.#ground, 0, 0);
   }
 
   #drawPerson(who: Appearance, pose: Pose, camera: CameraLook): void {

@@ -9,8 +9,8 @@ export function drawHead(brush: Brush, who: Appearance, pose: Pose): void {
   const { head, unitPx, yaw } = pose;
   const front = Math.cos(yaw);
   const side = Math.sin(yaw);
-  const wide = unitPx * (0.05 + 0.008 * Math.abs(side));
-  const high = unitPx * 0.068;
+  const wide = unitPx * (0.055 + 0.008 * Math.abs(side));
+  const high = unitPx * 0.073;
   const shaded = (colour: Appearance["skin"]) =>
     roundPaint(brush, colour, head.x - wide, head.x + wide);
 
