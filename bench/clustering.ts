@@ -6,7 +6,7 @@ import { runTrial } from "./trial.js";
 const INSTANCES = isQuick ? 3234 : 12936;
 const CENTRES = isQuick ? 188 : 751;
 const DIMENSION = 2048;
-/** Clusters at the paper's setting are neither perfect nor merged: the ARI stands in the table. */
+/** Near the limit: clusters at the published setting are neither perfect nor merged, their ARI stands in the table. */
 const SPREAD = 3.5;
 /** Instances the grid is walked with in training. */
 const GRID_INSTANCES = 4000;
