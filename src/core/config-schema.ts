@@ -277,7 +277,6 @@ export const configSchema = section({
   inference: inference,
   memory: memory,
   search: search,
-  identify: identify,
   index: index,
   gallery: gallery,
   store: store,
