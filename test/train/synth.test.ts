@@ -30,10 +30,10 @@ const small = {
   seed: 7,
 } as const satisfies Omit<RenderOptions, "out">;
 
-/** Every file's path and digest, in byte order. */
+/** Every crop's path and digest, in byte order. */
 async function digests(root: string): Promise<string[]> {
   const names = await readdir(root, { recursive: true, withFileTypes: true });
-  const files = names.filter((entry) => entry.isFile());
+  const files = names.filter((entry) => entry.name.endsWith(".jpg"));
   const lines = await Promise.all(
     files.map(async (entry) => {
       const path = join(entry.parentPath, entry.name);
