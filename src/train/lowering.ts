@@ -1,5 +1,6 @@
 import { GraphBuilder } from "#onnx/builder";
 import { withoutUnused } from "#onnx/folding";
+import { withoutOutputCopies, withoutRepeats } from "#onnx/repeats";
 import type { Graph, Node, ValueInfo } from "#onnx/graph";
 import { GRADIENT_DOMAIN } from "./autodiff/convolution.js";
 import { GradientBuilder } from "./autodiff/gradient-builder.js";
@@ -9,7 +10,7 @@ import {
 } from "./lowering/batch-normalization.js";
 import {
   convolutionLowerings,
-  narrowConvolution,
+  smallConvolution,
   type LoweredConvolution,
 } from "./lowering/convolution.js";
 import type { Lowering } from "./lowering/lowering-rule.js";
@@ -45,7 +46,7 @@ export function lower(
       .concat(pruned.outputs.map(({ name }) => name)),
   );
   for (const written of pruned.nodes) {
-    const node = narrowConvolution(written, values) ?? written;
+    const node = smallConvolution(written, values) ?? written;
     const inputs = node.inputs.map(present);
     if (node.domain !== GRADIENT_DOMAIN) {
       copyNode(builder, { ...node, inputs });
@@ -68,7 +69,7 @@ export function lower(
   }
   for (const { name, dataType, dims } of pruned.outputs)
     builder.output(present(name), dataType, dims, name);
-  return withoutUnused(builder.build());
+  return withoutUnused(withoutOutputCopies(withoutRepeats(builder.build())));
 }
 
 function copyNode(

@@ -12,10 +12,10 @@ export interface AdamSettings {
 
 /** The scalars of one update, shared by all parameters. */
 export interface AdamStep {
-  /** learning rate / (1 − β1ᵗ) */
+  /** learning rate · √(1 − β2ᵗ) / (1 − β1ᵗ) */
   readonly size: ValueInfo;
-  /** √(1 − β2ᵗ) */
-  readonly correction: ValueInfo;
+  /** ε · √(1 − β2ᵗ) */
+  readonly epsilon: ValueInfo;
 }
 
 /**
@@ -27,7 +27,7 @@ export interface AdamStep {
 export function adamStep(
   learningRate: ValueInfo,
   step: ValueInfo,
-  { beta1, beta2 }: AdamSettings,
+  { beta1, beta2, epsilon }: AdamSettings,
   g: GradientBuilder,
 ): AdamStep {
   const double = (value: number) =>
@@ -36,9 +36,15 @@ export function adamStep(
     g.emit(opType, inputs, { dims: [], dataType: "float64" });
   const bias = (beta: number) =>
     scalar("Sub", double(1), scalar("Pow", double(beta), step));
+  const correction = scalar("Sqrt", bias(beta2));
+  const size = scalar(
+    "Div",
+    scalar("Mul", learningRate, correction),
+    bias(beta1),
+  );
   return {
-    size: g.cast(scalar("Div", learningRate, bias(beta1)), "float32"),
-    correction: g.cast(scalar("Sqrt", bias(beta2)), "float32"),
+    size: g.cast(size, "float32"),
+    epsilon: g.cast(scalar("Mul", double(epsilon), correction), "float32"),
   };
 }
 
@@ -47,6 +53,8 @@ export function adamStep(
  *
  *     g ← ∇ + λ·w,  m ← β1·m + (1 − β1)·g,  v ← β2·v + (1 − β2)·g²,
  *     w ← w − lr/(1 − β1ᵗ) · m / (√v / √(1 − β2ᵗ) + ε)
+ *
+ * The last line with both sides of the fraction times √(1 − β2ᵗ): a pass over all parameters less.
  *
  * Source: Kingma and Ba 2015, arXiv:1412.6980; weight decay and the place of ε as torch.optim.Adam has them.
  *
@@ -62,7 +70,7 @@ export function adamUpdate(
     readonly moment2: ValueInfo;
   },
   step: AdamStep,
-  { beta1, beta2, epsilon, weightDecay }: AdamSettings,
+  { beta1, beta2, weightDecay }: AdamSettings,
   g: GradientBuilder,
 ): {
   readonly weights: ValueInfo;
@@ -82,7 +90,7 @@ export function adamUpdate(
     g.mul(group.moment2, beta2),
     g.mul(g.mul(gradient, gradient), 1 - beta2),
   );
-  const denominator = g.add(g.div(g.sqrt(moment2), step.correction), epsilon);
+  const denominator = g.add(g.sqrt(moment2), step.epsilon);
   const next = g.sub(weights, g.mul(g.div(moment1, denominator), step.size));
   return { weights: next, moment1, moment2 };
 }

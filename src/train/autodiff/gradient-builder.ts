@@ -320,11 +320,13 @@ export class GradientBuilder {
   matMul(
     a: ValueInfo,
     b: ValueInfo,
-    transposed: "none" | "left" | "right" = "none",
+    transposed: "none" | "left" | "right" | "both" = "none",
     alpha = 1,
   ): ValueInfo {
-    const left = transposed === "left" ? swapLast(a.dims) : a.dims;
-    const right = transposed === "right" ? swapLast(b.dims) : b.dims;
+    const isLeft = transposed === "left" || transposed === "both";
+    const isRight = transposed === "right" || transposed === "both";
+    const left = isLeft ? swapLast(a.dims) : a.dims;
+    const right = isRight ? swapLast(b.dims) : b.dims;
     const batch = broadcastDims(left.slice(0, -2), right.slice(0, -2));
     const dims = [...batch, left[left.length - 2], right[right.length - 1]];
     if (transposed === "none" && alpha === 1)
@@ -336,8 +338,8 @@ export class GradientBuilder {
       {
         domain: "com.microsoft",
         attributes: {
-          transA: int(transposed === "left" ? 1 : 0),
-          transB: int(transposed === "right" ? 1 : 0),
+          transA: int(isLeft ? 1 : 0),
+          transB: int(isRight ? 1 : 0),
           alpha: float(alpha),
         },
       },

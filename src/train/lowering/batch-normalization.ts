@@ -36,7 +36,7 @@ export const batchNormalizationLowerings: Readonly<
     const within =
       positions === 1
         ? squares
-        : g.add(squares, withinCrop(planes, perCrop, positions, g));
+        : g.add(squares, withinCrop(x, perCrop, positions, g));
     const variance = g.div(g.matMul(membership, within), count);
     const factor = g.mul(scale, inverseDeviation(variance, node, g));
     const offset = g.sub(bias, g.mul(mean, factor));
@@ -62,7 +62,7 @@ export const batchNormalizationLowerings: Readonly<
         : g.sum(g.reshape(v, [v.dims[0], v.dims[1], positions], v), [2]);
     const sum = perCrop(dy);
     const centred = g.sub(
-      perCrop(g.mul(dy, x)),
+      products(dy, x, positions, g),
       g.mul(sum, g.matMul(membership, mean, "left")),
     );
     const inverse = inverseDeviation(variance, node, g);
@@ -83,13 +83,36 @@ export const batchNormalizationLowerings: Readonly<
 
 /** Variance of the positions of each crop and channel: mean of squares less square of mean, never below 0. */
 function withinCrop(
-  planes: ValueInfo,
+  x: ValueInfo,
   perCrop: ValueInfo,
   positions: number,
   g: GradientBuilder,
 ): ValueInfo {
-  const squares = g.div(g.sumSquare(planes, [2]), positions);
+  const squares = g.div(products(x, x, positions, g), positions);
   return g.max(g.sub(squares, g.mul(perCrop, perCrop)), 0);
+}
+
+/** From so many positions on, a product of a row and a column is the fastest sum of products. */
+const LONG_PLANE = 512;
+
+/** Σ a · b over the positions of each crop and channel, [B, C]. */
+function products(
+  a: ValueInfo,
+  b: ValueInfo,
+  positions: number,
+  g: GradientBuilder,
+): ValueInfo {
+  const [batch, channels] = a.dims;
+  if (positions === 1) return g.reshape(g.mul(a, b), [batch, channels]);
+  if (positions < LONG_PLANE) {
+    const planes = (v: ValueInfo) =>
+      g.reshape(v, [batch, channels, positions], v);
+    return a === b
+      ? g.sumSquare(planes(a), [2])
+      : g.sum(planes(g.mul(a, b)), [2]);
+  }
+  const rows = (v: ValueInfo) => g.reshape(v, ["planes", 1, positions]);
+  return g.reshape(g.matMul(rows(a), rows(b), "right"), [batch, channels]);
 }
 
 function inverseDeviation(

@@ -1,30 +1,24 @@
-import { assert } from "#core/errors";
 import { int, ints } from "#onnx/builder";
 import type { Node, ValueInfo } from "#onnx/graph";
 import { GRADIENT_DOMAIN } from "../autodiff/convolution.js";
 import type { GradientBuilder } from "../autodiff/gradient-builder.js";
+import { type Geometry, geometryOf, sizes } from "./geometry.js";
 import type { Lowering } from "./lowering-rule.js";
+import { isTiled, TiledConvolution } from "./winograd.js";
 
 /** The gradients of a convolution. */
 export type LoweredConvolution =
   "ConvForward" | "ConvInputGradient" | "ConvWeightGradient";
 
-/** A two-dimensional convolution with every attribute written out. */
-interface Geometry {
-  readonly kernel: readonly number[];
-  readonly strides: readonly number[];
-  readonly dilations: readonly number[];
-  /** top, left, bottom, right */
-  readonly pads: readonly number[];
-  readonly group: number;
-}
-
 export const convolutionLowerings: Readonly<
   Record<LoweredConvolution, Lowering>
 > = {
-  // (x [B, C, H, W], w [O, C, kh, kw], bias? [O]) → y [B, O, OH, OW]: written in training graphs where isNarrow holds
+  // (x [B, C, H, W], w [O, C, kh, kw], bias? [O]) → y [B, O, OH, OW]: what `smallConvolution` makes
   ConvForward: ({ node, inputs: [x, w, bias], outputs: [y] }, g) => {
-    const product = productConvolution([x, w, y], geometryOf(node), g);
+    const geometry = geometryOf(node);
+    const product = isTiled(geometry, x, y)
+      ? new TiledConvolution(geometry, x, y, g).forward(x, w)
+      : productConvolution([x, w, y], geometry, g);
     return [
       bias === undefined
         ? product
@@ -35,6 +29,8 @@ export const convolutionLowerings: Readonly<
   // (dy [B, O, OH, OW], w [O, C/g, kh, kw], x [B, C, H, W] for its shape) → dx [B, C, H, W]
   ConvInputGradient: ({ node, inputs: [dy, w, x] }, g) => {
     const geometry = geometryOf(node);
+    if (isTiled(geometry, x, dy))
+      return [new TiledConvolution(geometry, x, dy, g).inputGradient(dy, w)];
     const isStrideOne = geometry.strides.every((stride) => stride === 1);
     const reach = geometry.kernel.map(
       (size, i) => (size - 1) * geometry.dilations[i],
@@ -48,48 +44,48 @@ export const convolutionLowerings: Readonly<
   },
 
   // (x [B, C, H, W], dy [B, O, OH, OW]) → dw [O, C/g, kh, kw]
-  ConvWeightGradient: ({ node, inputs: [x, dy] }, g) => [
-    weightGradient(x, dy, geometryOf(node), g),
-  ],
+  ConvWeightGradient: ({ node, inputs: [x, dy] }, g) => {
+    const geometry = geometryOf(node);
+    return [
+      isTiled(geometry, x, dy)
+        ? new TiledConvolution(geometry, x, dy, g).weightGradient(x, dy)
+        : weightGradient(x, dy, geometry, g),
+    ];
+  },
 };
 
 /** Positions of a crop below which a product over the whole batch is faster than one a crop. */
 const NARROW_POSITIONS = 64;
 
-/** A Conv of the forward pass as a ConvForward, where its output has few positions a crop. */
-export function narrowConvolution(
+/** A Conv of the forward pass as a ConvForward, where a product over the whole batch is faster than one a crop. */
+export function smallConvolution(
   node: Node,
   values: ReadonlyMap<string, ValueInfo>,
 ): Node | undefined {
   const { opType, domain, attributes, inputs, outputs } = node;
-  const w = values.get(inputs[1] ?? "");
+  const [x, w] = inputs.map((name) => values.get(name));
   const y = values.get(outputs[0]);
-  if (
-    opType !== "Conv" ||
-    domain !== "" ||
-    w === undefined ||
-    y === undefined ||
-    !isNarrow(y)
-  )
-    return undefined;
+  if (opType !== "Conv" || domain !== "" || !x || !w || !y) return undefined;
   const { group, auto_pad: autoPad, strides, dilations, pads } = attributes;
   const isPlain =
     (group?.type !== "int" || group.value === 1) &&
     (autoPad?.type !== "string" || autoPad.value === "NOTSET");
   if (!isPlain || w.dims.length !== 4) return undefined;
-  const written = {
-    kernel: ints(...sizes(w, 2)),
-    strides: strides ?? ints(1, 1),
-    dilations: dilations ?? ints(1, 1),
-    pads: pads ?? ints(0, 0, 0, 0),
-    group: int(1),
-  };
-  return {
+  const written: Node = {
     ...node,
     opType: "ConvForward",
     domain: GRADIENT_DOMAIN,
-    attributes: written,
+    attributes: {
+      kernel: ints(...sizes(w, 2)),
+      strides: strides ?? ints(1, 1),
+      dilations: dilations ?? ints(1, 1),
+      pads: pads ?? ints(0, 0, 0, 0),
+      group: int(1),
+    },
   };
+  return isNarrow(y) || isTiled(geometryOf(written), x, y)
+    ? written
+    : undefined;
 }
 
 /** Whether a convolution's output [B, O, H, W] has few positions a crop. */
@@ -213,12 +209,32 @@ function weightGradientAtOnce(
   const [channels] = sizes(x, 1);
   const [outChannels, outHeight, outWidth] = sizes(dy, 1);
   const [kh, kw] = geometry.kernel;
+  if (isPointwise(geometry)) {
+    // No views to cut, so the batch may stay in the middle: planes are copied whole.
+    const [left, right] = [dy, x].map((v) => g.transpose(v, [1, 0, 2, 3]));
+    return g.reshape(
+      g.matMul(
+        flattened(left, outChannels, g),
+        flattened(right, channels, g),
+        "right",
+      ),
+      [outChannels, channels, 1, 1],
+    );
+  }
   const columns = batchColumns(x, [outHeight, outWidth], geometry, g);
   const rows = flattened(g.transpose(dy, [1, 2, 3, 0]), outChannels, g);
   return channelsFirst(
     g.matMul(rows, columns, "right"),
     [outChannels, channels, kh, kw],
     g,
+  );
+}
+
+/** Whether every output position reads just the input position it lies on. */
+function isPointwise({ kernel, strides, pads }: Geometry): boolean {
+  return (
+    [...kernel, ...strides].every((n) => n === 1) &&
+    pads.every((pad) => pad === 0)
   );
 }
 
@@ -360,25 +376,59 @@ function kernelViews(
     x.dims.map((_, i) => (i === axis ? first : i === axis + 1 ? second : 0));
   const padded = g.pad(x, around(top, left), around(bottom, right));
   const views: ValueInfo[] = [];
+  // Strided slices move single numbers, plain ones whole runs: first one strided slice for each phase of the strides.
+  const phases = new Map<string, ValueInfo>();
+  const phaseOf = (offsets: readonly number[]): ValueInfo => {
+    const key = offsets.join();
+    const made =
+      phases.get(key) ??
+      cut(padded, axis, offsets, {
+        ends: offsets.map((_, k) => Number(padded.dims[axis + k])),
+        steps: strides,
+        g,
+      });
+    phases.set(key, made);
+    return made;
+  };
   for (let i = 0; i < kernel[0]; i++)
     for (let j = 0; j < kernel[1]; j++) {
       const starts = [i * dilations[0], j * dilations[1]];
-      const ends = [
-        starts[0] + (outHeight - 1) * strides[0] + 1,
-        starts[1] + (outWidth - 1) * strides[1] + 1,
-      ];
-      const isWhole =
-        strides.every((stride) => stride === 1) &&
-        ends.every(
-          (end, k) => starts[k] === 0 && end === padded.dims[axis + k],
-        );
+      const within = starts.map((start, k) => Math.floor(start / strides[k]));
       views.push(
-        isWhole
-          ? padded
-          : g.slice(padded, [axis, axis + 1], starts, { ends, steps: strides }),
+        cut(
+          phaseOf(starts.map((start, k) => start % strides[k])),
+          axis,
+          within,
+          {
+            ends: [within[0] + outHeight, within[1] + outWidth],
+            steps: [1, 1],
+            g,
+          },
+        ),
       );
     }
   return views;
+}
+
+/** A slice along `axis` and the next; the value itself where that is all of it. */
+function cut(
+  v: ValueInfo,
+  axis: number,
+  starts: readonly number[],
+  {
+    ends,
+    steps,
+    g,
+  }: {
+    readonly ends: readonly number[];
+    readonly steps: readonly number[];
+    readonly g: GradientBuilder;
+  },
+): ValueInfo {
+  const isWhole = starts.every(
+    (start, k) => start === 0 && steps[k] === 1 && ends[k] === v.dims[axis + k],
+  );
+  return isWhole ? v : g.slice(v, [axis, axis + 1], starts, { ends, steps });
 }
 
 /** Reverses axes. */
@@ -399,29 +449,4 @@ function flip(
     ],
     { dims: v.dims },
   );
-}
-
-function geometryOf({ attributes }: Node): Geometry {
-  const list = (name: string): readonly number[] => {
-    const attribute = attributes[name];
-    assert(attribute?.type === "ints", `a convolution's gradient has ${name}`);
-    return attribute.value;
-  };
-  const { group } = attributes;
-  assert(group?.type === "int", "a convolution's gradient has group");
-  return {
-    kernel: list("kernel"),
-    strides: list("strides"),
-    dilations: list("dilations"),
-    pads: list("pads"),
-    group: group.value,
-  };
-}
-
-/** Sizes from an axis on, which are known for all but the batch. */
-function sizes(v: ValueInfo, from = 0): number[] {
-  return v.dims.slice(from).map((dim) => {
-    assert(typeof dim === "number", `size "${dim}" of "${v.name}" is known`);
-    return dim;
-  });
 }

@@ -101,6 +101,20 @@ const cases: Readonly<Record<ConvolutionOp, readonly GradientCase[]>> = {
       { pads: ints(1, 1, 1, 1) },
     ),
     conv(
+      "3 × 3, tiled",
+      [
+        [2, 64, 8, 4],
+        [48, 64, 3, 3],
+        [2, 48, 8, 4],
+      ],
+      { pads: ints(1, 1, 1, 1) },
+    ),
+    conv("3 × 3, tiled, without padding", [
+      [1, 80, 6, 6],
+      [80, 80, 3, 3],
+      [1, 80, 4, 4],
+    ]),
+    conv(
       "groups",
       [
         [2, 4, 5, 4],
