@@ -3,35 +3,8 @@ import { type ParseArgsConfig, parseArgs } from "node:util";
 import { systemClock } from "#core/clock";
 import { ReidError } from "#core/errors";
 import { type Command, type OptionSpec, UsageError } from "./command.js";
+import { commands, commonOptions, isCommandName } from "./commands.js";
 import { Output, exitCodes } from "./output.js";
-
-/** Every command and where it is read from; a command is loaded only when it is called. */
-const commands = {
-  demo: () => import("./commands/demo.js"),
-  synth: () => import("./commands/synth.js"),
-  train: () => import("./commands/train.js"),
-  eval: () => import("./commands/eval.js"),
-  serve: () => import("./commands/serve.js"),
-  embed: () => import("./commands/embed.js"),
-  enroll: () => import("./commands/enroll.js"),
-  search: () => import("./commands/search.js"),
-  models: () => import("./commands/models.js"),
-  memory: () => import("./commands/memory.js"),
-  index: () => import("./commands/index-command.js"),
-  config: () => import("./commands/config.js"),
-} as const satisfies Readonly<
-  Record<string, () => Promise<{ readonly command: Command }>>
->;
-
-/** Flags that every command understands. */
-const commonOptions: Readonly<Record<string, OptionSpec>> = {
-  help: { type: "boolean", short: "h", description: "show this help" },
-  json: {
-    type: "boolean",
-    description: "print one JSON object on stdout, logs on stderr",
-  },
-  quiet: { type: "boolean", short: "q", description: "no progress, no story" },
-};
 
 /** Runs one command line and tells the exit code. */
 async function main(args: readonly string[]): Promise<number> {
@@ -109,10 +82,6 @@ async function dispatch(
   });
   if (result !== undefined) out.result(result);
   return exitCodes.success;
-}
-
-function isCommandName(name: string): name is keyof typeof commands {
-  return Object.hasOwn(commands, name);
 }
 
 function parse(
