@@ -3,10 +3,25 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { operators } from "#onnx/operators";
 import { rpcNames, rpcs, type RpcName } from "#serve/rpcs";
+import { gradientRules } from "#train/autodiff";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const read = (path: string) => readFile(join(root, path), "utf8");
+
+/** The rows of a page's tables whose first cell is code, cell by cell. */
+function codeRows(text: string): readonly (readonly string[])[] {
+  return text
+    .split("\n")
+    .filter((line) => line.startsWith("| `"))
+    .map((line) =>
+      line
+        .split(/(?<!\\)\|/)
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    );
+}
 
 /** Every error class's code with its kind, and the codes that the client gives; read from the sources. */
 async function codesInSource(): Promise<ReadonlyMap<string, Set<string>>> {
@@ -98,5 +113,37 @@ describe("docs/api.md", () => {
       }
     }
     assert.deepEqual(seen.sort(), [...rpcNames].sort());
+  });
+});
+
+describe("docs/operators.md", () => {
+  test("has a row for every operator and every gradient rule, and no other", async () => {
+    const rows = codeRows(await read("docs/operators.md"));
+    const names = rows.map(([name]) => name.split("`")[1]);
+    const known = new Set([
+      ...Object.keys(operators),
+      ...Object.keys(gradientRules),
+    ]);
+    assert.deepEqual(names.sort(), [...known].sort());
+  });
+
+  test("gives a gradient where there is a rule and nowhere else", async () => {
+    for (const [name, result, gradient] of codeRows(
+      await read("docs/operators.md"),
+    )) {
+      const has = Object.hasOwn(gradientRules, name.split("`")[1]);
+      assert.equal(gradient !== "–", has, name);
+      assert.ok(result !== "" && gradient !== "", name);
+    }
+  });
+
+  test("gives the operator set that an operator came with, where later than 13", async () => {
+    const said = codeRows(await read("docs/operators.md"))
+      .map(([name]) => /^`(\w+)` \((\d+)\)$/.exec(name))
+      .flatMap((found) => (found ? [[found[1], Number(found[2])]] : []));
+    const known = Object.entries(operators).flatMap(([name, { since }]) =>
+      since === undefined ? [] : [[name, since]],
+    );
+    assert.deepEqual(said.sort(), known.sort());
   });
 });
