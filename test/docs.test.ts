@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { operators } from "#onnx/operators";
 import { rpcNames, rpcs, type RpcName } from "#serve/rpcs";
 import { gradientRules } from "#train/autodiff";
@@ -21,6 +23,12 @@ function codeRows(text: string): readonly (readonly string[])[] {
         .slice(1, -1)
         .map((cell) => cell.trim()),
     );
+}
+
+/** What stands between the fences of a page's code blocks of one language. */
+function codeBlocks(text: string, language: string): readonly string[] {
+  const blocks = new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, "gm");
+  return [...text.matchAll(blocks)].map(([, block]) => block);
 }
 
 /** Every error class's code with its kind, and the codes that the client gives; read from the sources. */
@@ -145,5 +153,17 @@ describe("docs/operators.md", () => {
       since === undefined ? [] : [[name, since]],
     );
     assert.deepEqual(said.sort(), known.sort());
+  });
+});
+
+describe("docs/autodiff-from-scratch.md", () => {
+  test("is a program whose gradients agree with central differences", async () => {
+    const text = await read("docs/autodiff-from-scratch.md");
+    const [command] = codeBlocks(text, "sh");
+    const { stdout } = await promisify(execFile)("sh", ["-c", command], {
+      cwd: root,
+    });
+    assert.equal(stdout.match(/by the rules.*by differences/g)?.length, 4);
+    assert.match(stdout, /after 200 iterations/);
   });
 });
