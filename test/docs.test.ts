@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { readdir, readFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { configKeys, loadConfig } from "#core/config";
 import { operators } from "#onnx/operators";
 import { rpcNames, rpcs, type RpcName } from "#serve/rpcs";
 import { gradientRules } from "#train/autodiff";
@@ -165,5 +167,34 @@ describe("docs/autodiff-from-scratch.md", () => {
     });
     assert.equal(stdout.match(/by the rules.*by differences/g)?.length, 4);
     assert.match(stdout, /after 200 iterations/);
+  });
+});
+
+describe("docs/config.md", () => {
+  test("lists every key with default, range and unit, in the schema's order, and no other", async () => {
+    const rows = codeRows(await read("docs/config.md"));
+    assert.deepEqual(
+      rows.map((row) => row.slice(0, 4)),
+      configKeys().map(({ path, default: value, expected, unit }) => [
+        `\`${path}\``,
+        value === undefined ? "unset" : `\`${JSON.stringify(value)}\``,
+        expected,
+        unit,
+      ]),
+    );
+    for (const [key, , , , meaning] of rows) assert.ok(meaning, key);
+  });
+
+  test("shows a file that can be read", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "config-"));
+    try {
+      const file = join(folder, "reid.yaml");
+      const [example] = codeBlocks(await read("docs/config.md"), "yaml");
+      await writeFile(file, example);
+      const config = await loadConfig({ file });
+      assert.equal(config.device, "cpu");
+    } finally {
+      await rm(folder, { recursive: true });
+    }
   });
 });
