@@ -7,6 +7,8 @@ import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { configKeys, loadConfig } from "#core/config";
+import { instruments } from "#core/instruments";
+import { prometheusName } from "#core/prometheus";
 import { operators } from "#onnx/operators";
 import { rpcNames, rpcs, type RpcName } from "#serve/rpcs";
 import { gradientRules } from "#train/autodiff";
@@ -196,5 +198,34 @@ describe("docs/config.md", () => {
     } finally {
       await rm(folder, { recursive: true });
     }
+  });
+});
+
+describe("docs/metrics.md", () => {
+  test("lists every instrument with its name in a scrape, kind, unit and labels, and no other", async () => {
+    const rows = codeRows(await read("docs/metrics.md"));
+    const listed = rows.filter((row) => row.length === 6);
+    const known = Object.entries(instruments).map(([name, spec]) => [
+      `\`${name}\``,
+      `\`${prometheusName({ name, ...spec })}\``,
+      spec.kind,
+      spec.unit,
+      spec.attributes.map((label) => `\`${label}\``).join(", "),
+    ]);
+    assert.deepEqual(listed.map((row) => row.slice(0, 5)).sort(), known.sort());
+    for (const row of listed) assert.ok(row[5], row[0]);
+  });
+
+  test("gives every histogram's buckets", async () => {
+    const rows = codeRows(await read("docs/metrics.md"));
+    const said = rows
+      .filter((row) => row.length === 2)
+      .flatMap(([names, bounds]) =>
+        names.split(", ").map((name) => [name, bounds]),
+      );
+    const known = Object.entries(instruments).flatMap(([name, { buckets }]) =>
+      buckets === undefined ? [] : [[`\`${name}\``, buckets.join(" ")]],
+    );
+    assert.deepEqual(said.sort(), known.sort());
   });
 });
