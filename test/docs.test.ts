@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import type { Command, OptionSpec } from "#cli/command";
+import { commands, commonOptions } from "#cli/commands";
 import { configKeys, loadConfig } from "#core/config";
 import { instruments } from "#core/instruments";
 import { prometheusName } from "#core/prometheus";
@@ -227,5 +229,107 @@ describe("docs/metrics.md", () => {
       buckets === undefined ? [] : [[`\`${name}\``, buckets.join(" ")]],
     );
     assert.deepEqual(said.sort(), known.sort());
+  });
+});
+
+/** Every command and subcommand by what is typed for it. */
+async function allCommands(): Promise<ReadonlyMap<string, Command>> {
+  const found = new Map<string, Command>();
+  for (const load of Object.values(commands)) {
+    const { command }: { readonly command: Command } = await load();
+    found.set(command.name, command);
+    for (const sub of Object.values(command.subcommands ?? {}))
+      found.set(`${command.name} ${sub.name}`, sub);
+  }
+  return found;
+}
+
+/** A flag as the page's first column writes it. */
+function flagCell(
+  name: string,
+  { short, type, placeholder }: OptionSpec,
+): string {
+  const value = type === "string" ? ` ${placeholder ?? "VALUE"}` : "";
+  return `${short === undefined ? "" : `\`-${short}\`, `}\`--${name}${value}\``.replaceAll(
+    "|",
+    "\\|",
+  );
+}
+
+/** Asserts that a section's table has these flags, with their defaults. */
+function assertFlags(
+  section: string,
+  options: Readonly<Record<string, OptionSpec>>,
+): void {
+  const rows = codeRows(section).filter((row) => row[0].includes("-"));
+  assert.deepEqual(
+    rows.map(([flag]) => flag),
+    Object.entries(options).map(([name, spec]) => flagCell(name, spec)),
+  );
+  Object.values(options).forEach((spec, i) => {
+    const [flag, fallback, unit, meaning] = rows[i];
+    if (typeof spec.default === "string")
+      assert.equal(fallback, `\`${spec.default}\``, flag);
+    assert.ok(fallback !== "" && meaning !== "", flag);
+    if (spec.type === "string") assert.notEqual(unit, "", `unit of ${flag}`);
+  });
+}
+
+describe("docs/cli.md", () => {
+  const sectionsOf = (text: string) =>
+    new Map(
+      text
+        .split(/^#{2,3} (?=reid )/m)
+        .slice(1)
+        .map((section) => [section.slice(5, section.indexOf("\n")), section]),
+    );
+
+  test("has a section for every command and subcommand, in the order of --help, and no other", async () => {
+    const sections = sectionsOf(await read("docs/cli.md"));
+    assert.deepEqual([...sections.keys()], [...(await allCommands()).keys()]);
+  });
+
+  test("lists every flag of every command with its default and unit, and no other", async () => {
+    const text = await read("docs/cli.md");
+    assertFlags(text.slice(0, text.indexOf("\n## reid ")), commonOptions);
+    const sections = sectionsOf(text);
+    for (const [name, { options }] of await allCommands())
+      assertFlags(sections.get(name) ?? "", options);
+  });
+
+  test("tells usage, exit codes and --json of every command that runs", async () => {
+    const sections = sectionsOf(await read("docs/cli.md"));
+    for (const [name, command] of await allCommands()) {
+      if (command.run === undefined) continue;
+      const section = sections.get(name) ?? "";
+      assert.ok(section.includes(`\`reid ${name} ${command.usage}\``), name);
+      assert.match(section, /^Exit codes: /m, name);
+      assert.match(section, /^`--json`: /m, name);
+    }
+  });
+
+  test("and README.md show examples whose flags there are", async () => {
+    const known = await allCommands();
+    const shown = new Set<string>();
+    const lines = [await read("docs/cli.md"), await read("README.md")]
+      .flatMap((text) => codeBlocks(text, "(?:sh)?"))
+      .flatMap((block) => block.split("\n"))
+      .filter((line) => line.startsWith("reid "));
+    for (const line of lines) {
+      const [, first, second, ...rest] = line.split("#")[0].trim().split(/ +/);
+      const name = known.has(`${first} ${second}`)
+        ? `${first} ${second}`
+        : first;
+      shown.add(name);
+      const options = { ...known.get(name)?.options, ...commonOptions };
+      const shorts = Object.values(options).map(({ short }) => short);
+      for (const word of [second ?? "", ...rest])
+        if (word.startsWith("--"))
+          assert.ok(Object.hasOwn(options, word.slice(2)), line);
+        else if (word.startsWith("-"))
+          assert.ok(shorts.includes(word.slice(1)), line);
+    }
+    for (const [name, command] of known)
+      if (command.run !== undefined) assert.ok(shown.has(name), name);
   });
 });
