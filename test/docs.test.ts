@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import {
+  access,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  writeFile,
+} from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -331,5 +338,84 @@ describe("docs/cli.md", () => {
     }
     for (const [name, command] of known)
       if (command.run !== undefined) assert.ok(shown.has(name), name);
+  });
+});
+
+/** Every page of the repository, as a path from its root. */
+async function pages(): Promise<readonly string[]> {
+  const named = (names: readonly string[]) =>
+    names.filter((name) => name.endsWith(".md"));
+  const below = await readdir(join(root, "docs"), { recursive: true });
+  return [
+    ...named(await readdir(root)),
+    ...named(below).map((name) => join("docs", name)),
+    "native/README.md",
+    "test/golden/README.md",
+  ];
+}
+
+/** A page's text without code blocks and code. */
+function prose(text: string): string {
+  return text
+    .replaceAll(/^```[\s\S]*?^```/gm, "")
+    .replaceAll(/`[^`\n]*`/g, "code");
+}
+
+/** The anchors of a page's headings, made as GitHub makes them. */
+function anchors(text: string): readonly string[] {
+  return [...text.matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+    heading
+      .toLowerCase()
+      .replaceAll(/[^\p{L}\p{N} _-]/gu, "")
+      .replaceAll(" ", "-"),
+  );
+}
+
+describe("links", () => {
+  test("between pages lead to files and headings that are there", async () => {
+    for (const page of await pages())
+      for (const [, target] of prose(await read(page)).matchAll(
+        /\]\(([^)\s]+)\)/g,
+      )) {
+        if (/^[a-z]+:/.test(target)) continue;
+        const [path, anchor] = target.split("#");
+        const file = path === "" ? page : join(page, "..", path);
+        await access(join(root, file)).catch(() =>
+          assert.fail(`${target} in ${page}`),
+        );
+        if (anchor !== undefined)
+          assert.ok(
+            anchors(await read(file)).includes(anchor),
+            `${target} in ${page}`,
+          );
+      }
+  });
+
+  test("in README.md lead to every page of docs/", async () => {
+    const text = await read("README.md");
+    const names = await readdir(join(root, "docs"));
+    for (const name of names.filter((one) => one.endsWith(".md")))
+      assert.ok(text.includes(`](docs/${name})`), name);
+  });
+
+  test("of the source to docs/ name pages that are there", async () => {
+    const names = await readdir(join(root, "src"), { recursive: true });
+    for (const name of names.filter((one) => one.endsWith(".ts")))
+      for (const [page] of (await read(join("src", name))).matchAll(
+        /docs\/[a-z0-9/-]+\.md/g,
+      ))
+        await access(join(root, page)).catch(() =>
+          assert.fail(`${page} in src/${name}`),
+        );
+  });
+
+  test("of the pages to the source name files that are there", async () => {
+    for (const page of await pages())
+      for (const [, path] of (await read(page)).matchAll(
+        /`((?:src|test|bench|native|build|proto)\/[\w./-]+)`/g,
+      ))
+        await access(join(root, path)).catch(() =>
+          assert.fail(`${path} in ${page}`),
+        );
   });
 });
