@@ -50,6 +50,8 @@ export interface Command {
   /** What follows the command's name, such as `--source DIR --target DIR [flags]`. */
   readonly usage: string;
   readonly options: Readonly<Record<string, OptionSpec>>;
+  /** Paths may stand beside the flags; elsewhere a word that is no flag is bad usage. */
+  readonly takesPaths?: true;
   readonly subcommands?: Readonly<Record<string, Command>>;
   /** @returns what `--json` prints */
   run?(context: CommandContext): Promise<JsonObject | void>;
@@ -126,10 +128,9 @@ export function numberFlag(
     (!integer || Number.isInteger(value));
   if (fits) return value;
   const kind = integer ? "a whole number" : "a number";
+  const from = minimum === -Infinity ? "" : ` from ${minimum}`;
   const bounds =
-    minimum === -Infinity && maximum === Infinity
-      ? ""
-      : ` from ${minimum} to ${maximum}`;
+    maximum === Infinity ? from && `${from} upwards` : `${from} to ${maximum}`;
   throw new UsageError(
     `--${name} is "${text}": expected ${kind}${bounds}`,
     text,

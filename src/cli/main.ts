@@ -57,8 +57,9 @@ async function dispatch(
     );
   let { command }: { readonly command: Command } = await commands[name]();
   let path = command.name;
-  if (command.subcommands !== undefined && rest[0] in command.subcommands) {
-    command = command.subcommands[rest.shift() ?? ""];
+  const { subcommands } = command;
+  if (subcommands !== undefined && Object.hasOwn(subcommands, rest[0] ?? "")) {
+    command = subcommands[rest.shift() ?? ""];
     path = `${path} ${command.name}`;
   }
   const options = { ...command.options, ...commonOptions };
@@ -71,6 +72,11 @@ async function dispatch(
     throw new UsageError(
       `reid ${path} needs one of ${Object.keys(command.subcommands ?? {}).join(", ")}: see reid ${path} --help`,
       rest[0] ?? "",
+    );
+  if (command.takesPaths !== true && positionals.length > 0)
+    throw new UsageError(
+      `reid ${path} takes no "${positionals[0]}", only flags: see reid ${path} --help`,
+      positionals[0],
     );
   const result = await command.run({
     flags: values,

@@ -29,6 +29,7 @@ export const command: Command = {
       description: "camera that took the crops",
     },
   },
+  takesPaths: true,
   run,
 };
 

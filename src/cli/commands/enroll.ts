@@ -50,6 +50,7 @@ export const command: Command = {
       description: "of all crops; default unknown, or from the file names",
     },
   },
+  takesPaths: true,
   run,
 };
 

@@ -79,6 +79,7 @@ const importCommand: Command = {
         "node or value that is the feature, where it is not the only output",
     },
   },
+  takesPaths: true,
   run: runImport,
 };
 
@@ -196,6 +197,7 @@ const showCommand: Command = {
   summary: "show one bundle's manifest",
   usage: "BUNDLE",
   options: {},
+  takesPaths: true,
   run: runShow,
 };
 

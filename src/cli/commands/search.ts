@@ -42,6 +42,7 @@ export const command: Command = {
       description: "hits a query; default 10, with --data the whole gallery",
     },
   },
+  takesPaths: true,
   run,
 };
 
