@@ -80,7 +80,10 @@ async function run(context: CommandContext): Promise<JsonObject> {
       "serve.insecure": hasFlag(flags, "insecure") ? true : undefined,
     },
   });
-  const server = await startServer({ config, log: createLog() });
+  const server = await startServer({
+    config,
+    log: createLog({ level: config.logLevel }),
+  });
   const address = showAddress(server.address);
   const metrics =
     server.metricsAddress === undefined
