@@ -130,8 +130,8 @@ export const trainSection = nested({
     "whether each camera's mean leaves the clustering's input; unset: the preset's",
   ),
   refreshMemory: openWord(
-    ["auto", "on", "off"],
-    "target rows anew before each clustering; unset: auto",
+    ["auto", "off", "on", "average", "fade"],
+    "what target rows take up of the present encoder before each clustering; unset: auto",
   ),
   featureBias: openWord(
     ["trained", "frozen"],

@@ -36,7 +36,7 @@ function paperPreset(mode: Mode, facts: RunFacts): PresetDefaults {
       reliability: "all",
       domainSpecificBatchNorm: mode === "uda",
       clusterCentre: "none",
-      refreshMemory: false,
+      refreshMemory: "off",
       featureBias: mode === "uda" ? "trained" : "frozen",
       learningRateSchedule: "step",
       chooseClustering: false,
@@ -71,7 +71,7 @@ function autoPreset(
     switches: {
       ...paper.switches,
       clusterCentre: "camera",
-      refreshMemory: !facts.pretrained,
+      refreshMemory: facts.pretrained ? "off" : "on",
       learningRateSchedule: "cosine",
       chooseClustering: true,
     },

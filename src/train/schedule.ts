@@ -1,4 +1,4 @@
-import type { LearningRateSchedule } from "./settings.js";
+import type { LearningRateSchedule, MemoryRefresh } from "./settings.js";
 
 /** Where in a run an iteration stands, and how long the run is. */
 export interface SchedulePosition {
@@ -43,4 +43,26 @@ export function learningRateAt(
   position: SchedulePosition,
 ): number {
   return first * factors[schedule](position);
+}
+
+/** Share of the present encoder's features in a target row before a clustering, by the share of the run that is over. */
+const freshShares: Readonly<Record<MemoryRefresh, (over: number) => number>> = {
+  off: () => 0,
+  on: () => 1,
+  average: () => 0.5,
+  fade: (over) => 1 - over,
+};
+
+/**
+ * How much of the present encoder's features the target rows take up before a clustering, in [0, 1].
+ *
+ * @param epoch   since the adaptation began, from 0; its first memory is fresh anyway
+ * @param epochs  of the adaptation
+ */
+export function freshShareAt(
+  refresh: MemoryRefresh,
+  epoch: number,
+  epochs: number,
+): number {
+  return epoch === 0 ? 0 : freshShares[refresh](epoch / epochs);
 }

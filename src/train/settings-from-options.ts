@@ -2,6 +2,7 @@ import { ConfigError } from "#core/errors";
 import { presets } from "./presets.js";
 import type {
   ClusteringSettings,
+  MemoryRefresh,
   Mode,
   RunFacts,
   Switches,
@@ -91,9 +92,11 @@ function warmupOf(
   return Math.round(run.epochs * share);
 }
 
-function refreshOf(options: TrainOptions, byPreset: boolean): boolean {
-  const asked = options.refreshMemory ?? "auto";
-  return asked === "auto" ? byPreset : asked === "on";
+function refreshOf(
+  { refreshMemory: asked = "auto" }: TrainOptions,
+  byPreset: MemoryRefresh,
+): MemoryRefresh {
+  return asked === "auto" ? byPreset : asked;
 }
 
 function fixesClustering(options: TrainOptions): boolean {

@@ -16,6 +16,13 @@ export type ReliabilityCriterion =
 /** How the learning rate moves over the run. */
 export type LearningRateSchedule = "step" | "cosine";
 
+/**
+ * Before each clustering the target rows are left to their momentum (`off`), replaced by features of the present
+ * encoder in evaluation mode (`on`), averaged with them (`average`), or replaced at first and left alone in the
+ * end (`fade`).
+ */
+export type MemoryRefresh = "off" | "on" | "average" | "fade";
+
 /** The switches of spcl-spec 9 and 11: what a preset sets and a flag overrides. */
 export interface Switches {
   /** Source rows: one momentum step by the batch's mean of each class, or each feature in turn. */
@@ -30,8 +37,8 @@ export interface Switches {
   readonly domainSpecificBatchNorm: boolean;
   /** Removes each camera's mean from the clustering's input. */
   readonly clusterCentre: "camera" | "none";
-  /** Target rows anew from the present encoder before each clustering. */
-  readonly refreshMemory: boolean;
+  /** How much of the present encoder's features the target rows take up before each clustering. */
+  readonly refreshMemory: MemoryRefresh;
   readonly featureBias: "trained" | "frozen";
   readonly learningRateSchedule: LearningRateSchedule;
   /** Choose k1 and eps by consensus (spcl-spec 11, 3). */
@@ -100,7 +107,7 @@ export interface TrainOptions {
   readonly reliability?: ReliabilityCriterion;
   readonly dsbn?: "on" | "off";
   readonly clusterCentre?: Switches["clusterCentre"];
-  readonly refreshMemory?: "auto" | "on" | "off";
+  readonly refreshMemory?: MemoryRefresh | "auto";
   readonly featureBias?: Switches["featureBias"];
   /** Any of these given switches the choice by consensus off. */
   readonly k1?: number;

@@ -1,5 +1,6 @@
 import { randomStream } from "#core/random";
 import type { HybridMemory } from "#memory/hybrid-memory";
+import { averageInto } from "#memory/refresh";
 import { BatchQueue, type Batch, type Batches } from "./batch-queue.js";
 import type { DomainCrops } from "./domain-crops.js";
 import type {
@@ -13,7 +14,7 @@ import type { ClusteringRecord, EpochRecord } from "./metrics-log.js";
 import { embedCrops, startMemory, takeStatistics } from "./run-memory.js";
 import type { Run } from "./run.js";
 import { GroupSampler } from "./sampler.js";
-import { learningRateAt } from "./schedule.js";
+import { freshShareAt, learningRateAt } from "./schedule.js";
 
 /** What an epoch trains: the source alone, or the target with it. */
 export type Phase = EpochRecord["phase"];
@@ -96,14 +97,21 @@ async function labelTarget(
 ): Promise<ClusteringRecord | undefined> {
   const { memory, settings, target, clustering } = run;
   if (target === undefined || clustering === undefined) return undefined;
-  if (settings.refreshMemory && epoch > settings.warmupEpochs) {
+  const since = epoch - settings.warmupEpochs;
+  const share = freshShareAt(
+    settings.refreshMemory,
+    since,
+    settings.epochs - settings.warmupEpochs,
+  );
+  if (share > 0) {
     run.report({ stage: "memory" });
-    memory.targetRows().set(await embedCrops(run, target, "target"));
+    const fresh = await embedCrops(run, target, "target");
+    averageInto(memory.targetRows(), fresh, share, memory.dimension);
   }
   run.report({ stage: "clustering" });
   const { labels, record } = await clustering.cluster(
     memory.targetRows(),
-    epoch - settings.warmupEpochs,
+    since,
   );
   memory.setTargetLabels(labels);
   run.report({

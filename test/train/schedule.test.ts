@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { learningRateAt } from "../../src/train/schedule.js";
+import { freshShareAt, learningRateAt } from "../../src/train/schedule.js";
 
 describe("learningRateAt", () => {
   test("falls to a tenth every twenty epochs by steps", () => {
@@ -31,5 +31,21 @@ describe("learningRateAt", () => {
   test("stays finite for a run of one iteration", () => {
     const at = { epoch: 0, iteration: 0, epochs: 1, iterations: 1 };
     assert.equal(learningRateAt("cosine", 1, at), 1);
+  });
+});
+
+describe("freshShareAt", () => {
+  test("is 0 before the first clustering, whose memory is fresh", () => {
+    for (const refresh of ["off", "on", "average", "fade"] as const)
+      assert.equal(freshShareAt(refresh, 0, 10), 0);
+  });
+
+  test("fades from nearly all to nearly nothing, and else stays", () => {
+    const shares = (refresh: "off" | "on" | "average" | "fade") =>
+      [1, 5, 9].map((epoch) => freshShareAt(refresh, epoch, 10).toFixed(1));
+    assert.deepEqual(shares("fade"), ["0.9", "0.5", "0.1"]);
+    assert.deepEqual(shares("average"), ["0.5", "0.5", "0.5"]);
+    assert.deepEqual(shares("on"), ["1.0", "1.0", "1.0"]);
+    assert.deepEqual(shares("off"), ["0.0", "0.0", "0.0"]);
   });
 });

@@ -24,7 +24,7 @@ describe("settingsFromOptions", () => {
     assert.equal(settings.learningRateSchedule, "step");
     assert.equal(settings.clusterCentre, "none");
     assert.equal(settings.chooseClustering, false);
-    assert.equal(settings.refreshMemory, false);
+    assert.equal(settings.refreshMemory, "off");
     assert.equal(settings.featureBias, "frozen");
     assert.equal(settings.padPx, 10);
     assert.deepEqual(settings.clustering, {
@@ -39,7 +39,7 @@ describe("settingsFromOptions", () => {
   test("chooses a run that fits a small target under the preset auto", () => {
     const settings = settingsFromOptions(usl, { ...facts, targetCrops: 592 });
     assert.deepEqual([settings.epochs, settings.iterations], [20, 20]);
-    assert.equal(settings.refreshMemory, false);
+    assert.equal(settings.refreshMemory, "off");
     assert.equal(settings.chooseClustering, true);
     assert.equal(settings.clusterCentre, "camera");
     assert.equal(settings.learningRateSchedule, "cosine");
@@ -51,7 +51,7 @@ describe("settingsFromOptions", () => {
       { ...facts, pretrained: false, targetCrops: 640 },
     );
     assert.equal(settings.mode, "uda");
-    assert.equal(settings.refreshMemory, true);
+    assert.equal(settings.refreshMemory, "on");
     assert.equal(settings.epochs, 30);
     assert.equal(settings.warmupEpochs, 8);
     assert.equal(settings.domainSpecificBatchNorm, true);

@@ -188,6 +188,8 @@ describe("train", () => {
     { reliability: "none" },
     { dsbn: "off" },
     { cluster: "none" },
+    { refreshMemory: "average" },
+    { refreshMemory: "fade" },
     {
       clusterCentre: "none",
       refreshMemory: "off",

@@ -166,8 +166,8 @@ const settingFlags: Readonly<Record<string, SettingFlag>> = {
   ),
   "refresh-memory": text(
     "train.refresh_memory",
-    "auto|on|off",
-    "target rows anew before each clustering (default: auto)",
+    "auto|off|on|average|fade",
+    "what target rows take up of the present encoder before each clustering (default: auto)",
   ),
   "feature-bias": text(
     "train.feature_bias",
