@@ -128,6 +128,20 @@ export class ClosedError extends ReidError<{ what: string }> {
   }
 }
 
+/** A file could not be written because its disk is full, or the user's share of it. */
+export class DiskFullError extends ReidError<{ path: string; cause: string }> {
+  readonly code = "DISK_FULL";
+  readonly kind = "resource-exhausted";
+
+  constructor(path: string, cause: string, options?: ErrorOptions) {
+    super(
+      `the disk is full, ${path} was not written (${cause}): free space on that disk, or write to another`,
+      { path, cause },
+      options,
+    );
+  }
+}
+
 /** Fails on a mistake of ours, never of a user's. */
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new AssertionError(message);

@@ -1,6 +1,30 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { DiskFullError, ReidError } from "./errors.js";
+
+/** What a disk answers when nothing more goes on it, and a quota when nothing more may. */
+const FULL: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
+
+/**
+ * Names the failure of a write that found no room.
+ *
+ * @param error  what the write threw, in this thread or another
+ * @param path   what was to be written, by the name the user knows
+ * @returns      a {@link DiskFullError}, or the error itself where it is another
+ */
+export function writeFailure(error: unknown, path: string): unknown {
+  if (!(error instanceof Error) || !("code" in error)) return error;
+  const { code } = error;
+  if (FULL.has(code))
+    return new DiskFullError(path, String(code), { cause: error });
+  // Of a file inside a folder that is not in place yet: only the folder has a name that will stay.
+  if (error instanceof ReidError && code === "DISK_FULL")
+    return new DiskFullError(path, String(error.facts["cause"]), {
+      cause: error,
+    });
+  return error;
+}
 
 /** Flushes a folder's own entries to disk, so that a rename or a new file in it survives a power cut. */
 export async function syncFolder(path: string): Promise<void> {
@@ -16,13 +40,15 @@ export async function syncFolder(path: string): Promise<void> {
  * Writes a file so that a reader sees the old bytes or the new ones, never half of them.
  *
  * The bytes go to a temporary file beside it, are flushed, and the file is renamed into place.
+ *
+ * @throws {DiskFullError} there is no room for it; the old bytes stay
  */
 export async function writeAtomically(
   path: string,
   data: Uint8Array | string,
 ): Promise<void> {
   const folder = dirname(path);
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder, path);
   const temporary = join(
     folder,
     `.${basename(path)}.${randomBytes(6).toString("hex")}.tmp`,
@@ -38,7 +64,7 @@ export async function writeAtomically(
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
-    throw error;
+    throw writeFailure(error, path);
   }
   await syncFolder(folder);
 }
@@ -48,25 +74,32 @@ export async function writeAtomically(
  *
  * @param path  the folder to make; must not exist
  * @param fill  writes the files into the temporary folder it is given
+ * @throws {DiskFullError} there is no room for it
  */
 export async function writeFolderAtomically(
   path: string,
   fill: (temporary: string) => Promise<void>,
 ): Promise<void> {
   const parent = dirname(path);
-  await mkdir(parent, { recursive: true });
+  await makeFolder(parent, path);
   const temporary = join(
     parent,
     `.${basename(path)}.${randomBytes(6).toString("hex")}.tmp`,
   );
-  await mkdir(temporary);
+  await makeFolder(temporary, path);
   try {
     await fill(temporary);
     await syncFolder(temporary);
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
-    throw error;
+    throw writeFailure(error, path);
   }
   await syncFolder(parent);
+}
+
+async function makeFolder(folder: string, wantedFor: string): Promise<void> {
+  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+    throw writeFailure(error, wantedFor);
+  });
 }

@@ -1,6 +1,6 @@
 import { appendFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { writeAtomically } from "#core/files";
+import { writeAtomically, writeFailure } from "#core/files";
 
 /** What clustering found in an epoch, and how it compares with the truth where there is one. */
 export interface ClusteringRecord {
@@ -109,12 +109,20 @@ export class MetricsLog {
     this.#pending += `${JSON.stringify(record)}\n`;
   }
 
-  /** Adds an epoch's line and writes all that wait. */
+  /**
+   * Adds an epoch's line and writes all that wait.
+   *
+   * @throws {DiskFullError} there is no room for them
+   */
   async epoch(record: EpochRecord): Promise<void> {
     this.#epochs.push(record);
     const lines = `${this.#pending}${JSON.stringify(record)}\n`;
     this.#pending = "";
-    await appendFile(this.#path, lines);
+    try {
+      await appendFile(this.#path, lines);
+    } catch (error) {
+      throw writeFailure(error, this.#path);
+    }
   }
 }
 

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
+import { existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
+import { DiskFullError, dataFromError, errorFromData } from "#core/errors";
 import { writeAtomically, writeFolderAtomically } from "#core/files";
 
 const folder = await mkdtemp(join(tmpdir(), "reid-files-"));
@@ -48,5 +50,35 @@ describe("writeFolderAtomically", () => {
       (await readdir(folder)).some((name) => name.includes("broken")),
       false,
     );
+  });
+
+  test(
+    "says that the disk is full, names the folder, and leaves nothing behind",
+    { skip: !existsSync("/dev/full") && "there is no /dev/full here" },
+    async () => {
+      const path = join(folder, "large");
+      await assert.rejects(
+        writeFolderAtomically(path, () => writeFile("/dev/full", "x")),
+        {
+          code: "DISK_FULL",
+          kind: "resource-exhausted",
+          message: `the disk is full, ${path} was not written (ENOSPC): free space on that disk, or write to another`,
+        },
+      );
+      assert.equal(
+        (await readdir(folder)).some((name) => name.includes("large")),
+        false,
+      );
+    },
+  );
+
+  test("names itself, not the temporary folder, where a file inside found no room", async () => {
+    const path = join(folder, "outer");
+    const inner = new DiskFullError(join(folder, ".outer.tmp/a"), "EDQUOT");
+    for (const error of [inner, errorFromData(dataFromError(inner))])
+      await assert.rejects(
+        writeFolderAtomically(path, () => Promise.reject(error)),
+        { code: "DISK_FULL", facts: { path, cause: "EDQUOT" } },
+      );
   });
 });

@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
 import { dataFromError } from "#core/errors";
+import { writeFailure } from "#core/files";
 import { CropRenderer } from "./crop-renderer.js";
 import type { RenderReply, RenderTask } from "./render-messages.js";
 
@@ -20,5 +21,5 @@ try {
   }
   say({ kind: "progress", rendered: unreported });
 } catch (error) {
-  say({ kind: "failed", error: dataFromError(error) });
+  say({ kind: "failed", error: dataFromError(writeFailure(error, folder)) });
 }
