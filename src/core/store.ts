@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import { open, type Database, type Key, type RootDatabase } from "lmdb";
 
-import { assert, ClosedError } from "./errors.js";
+import { assert, ClosedError, ConfigError } from "./errors.js";
 import { lockFolder, type FolderLock } from "./folder-lock.js";
 import {
   StoreCorruptError,
@@ -189,6 +189,7 @@ export class Store {
    *
    * @throws {StoreLockedError} another process has the folder
    * @throws {StoreReadOnlyError} the folder cannot be written
+   * @throws {ConfigError} something that is no folder stands there
    * @throws {StoreFullError} not even an empty store fits
    * @throws {StoreCorruptError} the file is no LMDB environment
    */
@@ -206,6 +207,12 @@ export class Store {
       if (["EROFS", "EACCES", "EPERM"].includes(code))
         throw new StoreReadOnlyError(folder, code, { cause: error });
       if (code === "ENOSPC") throw new StoreFullError(folder, 0, openingBytes);
+      if (["EEXIST", "ENOTDIR"].includes(code))
+        throw new ConfigError(
+          "data folder",
+          `${folder} (${code})`,
+          "a folder, or a path where one can be made",
+        );
       throw error;
     }
     try {

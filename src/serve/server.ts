@@ -2,7 +2,7 @@ import { Server, ServerCredentials, type ServerOptions } from "@grpc/grpc-js";
 import { ReflectionService } from "@grpc/reflection";
 import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
-import { mkdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import {
   isLoopback,
@@ -172,7 +172,6 @@ async function openParts(
   closers: (() => Promise<void> | void)[],
 ) {
   const { config, log, clock = systemClock } = options;
-  await mkdir(config.serve.data, { recursive: true });
   const store = await Store.open(config.serve.data, {
     minFreeBytes: config.store.minFreeBytes,
     ...options.store,
@@ -309,8 +308,7 @@ function listen(server: Server, address: Address): Promise<Address> {
 /** What the system said, out of grpc-js's longer sentence. */
 function listenError(address: Address, error: Error): ListenError {
   const said = /listen (E[A-Z]+)/.exec(error.message)?.[1] ?? error.message;
-  const cause = said === "EADDRINUSE" ? "the port is in use" : said;
-  return new ListenError(showAddress(address), cause, { cause: error });
+  return new ListenError(showAddress(address), said, { cause: error });
 }
 
 function serverOptions({ grpc, limits }: Config): ServerOptions {

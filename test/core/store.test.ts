@@ -127,6 +127,17 @@ describe("store", () => {
       await store.close();
     }));
 
+  test("says that a folder is wanted where a file stands, or on the way", () =>
+    inFolder(async (folder) => {
+      const file = join(folder, "file");
+      await writeFile(file, "");
+      for (const path of [file, join(file, "inside")])
+        await assert.rejects(Store.open(path), {
+          code: "CONFIG_INVALID",
+          message: /^data folder is .*file.*: expected a folder, or a path/,
+        });
+    }));
+
   test("says that a folder is no store where its file is something else", () =>
     inFolder(async (folder) => {
       await mkdir(join(folder, "store"));
