@@ -20,6 +20,22 @@ export class CropFileNotFoundError extends ReidError<{ path: string }> {
   }
 }
 
+/** A folder named for its crops that holds no image file. */
+export class CropFolderEmptyError extends ReidError<{
+  path: string;
+  files: number;
+}> {
+  readonly code = "CROP_FOLDER_EMPTY";
+  readonly kind = "not-found";
+
+  constructor(path: string, files: number) {
+    super(
+      `folder ${path} holds ${files} files and no .jpg, .jpeg, .png or .webp: give a folder that has crops in it`,
+      { path, files },
+    );
+  }
+}
+
 const CONNECT_MS = 10_000;
 const IMAGE = /\.(jpe?g|png|webp)$/i;
 
@@ -68,7 +84,9 @@ export async function labelledCrops(
 /**
  * Crop files that the command line names: files as they are, folders by the images in them, sorted.
  *
- * @throws {UsageError} none is named @throws {CropFileNotFoundError} one is not there
+ * @throws {UsageError} none is named
+ * @throws {CropFileNotFoundError} one is not there
+ * @throws {CropFolderEmptyError} a folder has no image in it
  */
 export async function cropFiles(
   paths: readonly string[],
@@ -81,7 +99,9 @@ export async function cropFiles(
       throw new CropFileNotFoundError(path, { cause });
     });
     if (found.isDirectory()) {
-      const names = (await readdir(path)).filter((name) => IMAGE.test(name));
+      const all = await readdir(path);
+      const names = all.filter((name) => IMAGE.test(name));
+      if (names.length === 0) throw new CropFolderEmptyError(path, all.length);
       files.push(...names.sort().map((name) => join(path, name)));
     } else files.push(path);
   }

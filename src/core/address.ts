@@ -13,7 +13,9 @@ export class ListenError extends ReidError<{ address: string; cause: string }> {
   readonly code = "LISTEN_FAILED";
   readonly kind = "failed-precondition";
 
-  constructor(address: string, cause: string, options?: ErrorOptions) {
+  /** @param said  the system's code, or what else it said */
+  constructor(address: string, said: string, options?: ErrorOptions) {
+    const cause = said === "EADDRINUSE" ? "the port is in use" : said;
     super(
       `cannot listen on ${address} (${cause}): choose another port, or stop what uses this one`,
       { address, cause },
