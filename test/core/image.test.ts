@@ -171,6 +171,47 @@ describe("decodeCrop", () => {
   });
 });
 
+describe("a header of 50,000 x 50,000 pixels", () => {
+  const headers: Readonly<Record<string, () => Promise<Buffer>>> = {
+    png: async () => {
+      const png = Buffer.from(await encodePng(gradient(8, 8)));
+      png.writeUInt32BE(50_000, 16);
+      png.writeUInt32BE(50_000, 20);
+      return png;
+    },
+    jpeg: async () => {
+      const jpeg = Buffer.from(await encodeJpeg(gradient(8, 8)));
+      // The frame header (SOF0): marker, length, precision, then height and width.
+      const frame = jpeg.indexOf(Buffer.from([0xff, 0xc0]));
+      jpeg.writeUInt16BE(50_000, frame + 5);
+      jpeg.writeUInt16BE(50_000, frame + 7);
+      return jpeg;
+    },
+    webp: async () => {
+      const webp = Buffer.alloc(64);
+      webp.write("RIFF");
+      webp.write("WEBPVP8X", 8);
+      webp.writeUIntLE(49_999, 24, 3);
+      webp.writeUIntLE(49_999, 27, 3);
+      return webp;
+    },
+  };
+  for (const [format, make] of Object.entries(headers))
+    test(`is refused before a pixel of the ${format} is decoded, with both values`, async () => {
+      const file = await make();
+      await assert.rejects(decodeCrop(file), {
+        code: "CROP_TOO_LARGE",
+        message:
+          "crop of 50000 x 50000 px is over 4096 px a side: scale it down first",
+        facts: {
+          widthPx: 50_000,
+          heightPx: 50_000,
+          receivedBytes: file.length,
+        },
+      });
+    });
+});
+
 describe("cropFromRaw", () => {
   test("packs rows and turns BGR into RGB, the caller's bytes untouched", async () => {
     const { data, heightPx, widthPx } = gradient(10, 12);

@@ -291,6 +291,43 @@ describe("Search", () => {
     );
   });
 
+  test("refuses a query's feature that is not finite, not unit, or of another length", async () => {
+    const numbers = new Float32Array(
+      new Uint8Array(query.feature.f32le).buffer,
+    );
+    const withNumbers = (values: Float32Array) => ({
+      feature: { ...query.feature, f32le: Buffer.from(values.buffer) },
+    });
+    const { results } = await search([
+      withNumbers(numbers.with(3, Number.NaN)),
+      withNumbers(numbers.with(4, Infinity)),
+      withNumbers(numbers.map((value) => value * 2)),
+      withNumbers(new Float32Array(12)),
+      withNumbers(numbers.slice(1)),
+      query,
+    ]);
+    const wanted: readonly (readonly [string, RegExp])[] = [
+      ["FEATURE_NOT_FINITE", /not finite at position 3: send finite/],
+      ["FEATURE_NOT_FINITE", /not finite at position 4: send finite/],
+      ["FEATURE_NOT_UNIT", /norm 2.*, expected 1 within 0\.001: divide it by/],
+      ["FEATURE_NOT_UNIT", /norm 0, expected 1 within 0\.001: divide it by/],
+      ["FEATURE_DIMENSION", /"g" holds features of 12 .* has 11: embed it/],
+    ];
+    wanted.forEach(([reason, message], i) => {
+      assert.equal(results[i].error?.reason, reason);
+      assert.match(results[i].error?.message ?? "", message);
+    });
+    assert.ok(results[5].hits.length > 0, "their neighbour is answered");
+  });
+
+  test("says of k which values it may have", async () => {
+    for (const k of [0, 10_001]) {
+      const error = await refused(search([query], { k }), "FIELD_INVALID");
+      assert.equal(error.facts["field"], "k");
+      assert.match(error.message, new RegExp(`${k}.*1 to 10000`));
+    }
+  });
+
   test("refuses k of 0 and over the limit, too many queries, and broken envelopes", async () => {
     await refused(search([query], { k: 0 }), "FIELD_INVALID");
     await refused(search([query], { k: 10_001 }), "FIELD_INVALID");

@@ -114,14 +114,19 @@ describe("openDomain", () => {
     await writeFile(text, "not an image");
     const empty = join(root, "empty.jpg");
     await writeFile(empty, "");
-    bad = [truncated, text, empty].map((path) => ({
+    const bomb = join(root, "bomb.png");
+    const header = Buffer.from(whole);
+    header.writeUInt32BE(50_000, 16);
+    header.writeUInt32BE(50_000, 20);
+    await writeFile(bomb, header);
+    bad = [truncated, text, empty, bomb].map((path) => ({
       path,
       identity: 1,
       cameraId: 1,
     }));
   });
 
-  test("names the file that is truncated, no image, or empty", async () => {
+  test("names the file that is truncated, no image, empty, or says 50,000 x 50,000 pixels", async () => {
     for (const crop of bad)
       await withLoader({}, (loader) =>
         assert.rejects(openDomain(loader, [...crops, crop], undefined), {
