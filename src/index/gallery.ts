@@ -80,6 +80,8 @@ export class Gallery {
   #record: GalleryRecord;
   #committing: Promise<void> | undefined;
   #snapshotSequence: number;
+  /** Snapshots and what takes the index away from under them, one after another. */
+  #turn: Promise<unknown> = Promise.resolve();
   #indexBytes = 0;
   #state: GalleryState = "ready";
   #closed: Promise<void> | undefined;
@@ -299,7 +301,10 @@ export class Gallery {
   /** Writes the index to disk, for a fast start. */
   async snapshot(): Promise<void> {
     this.#assertOpen();
-    await this.#snapshot();
+    await this.#inTurn(() => {
+      this.#assertOpen();
+      return this.#snapshot();
+    });
   }
 
   /** Builds the index anew from the store, beside the old one. */
@@ -311,13 +316,19 @@ export class Gallery {
       const record = this.#record;
       const fresh = factory(record.index, record.dimension);
       await catchUp(fresh, this.#rows, { record, tables });
-      await this.#alone(() =>
-        this.#gate.write(async () => {
-          await this.#index.settle();
-          await catchUp(fresh, this.#rows, { record, tables });
-          await this.#index.replace(fresh);
-        }),
-      );
+      await this.#inTurn(async () => {
+        if (this.#closed !== undefined) {
+          await fresh.close();
+          throw this.#closedError();
+        }
+        await this.#alone(() =>
+          this.#gate.write(async () => {
+            await this.#index.settle();
+            await catchUp(fresh, this.#rows, { record, tables });
+            await this.#index.replace(fresh);
+          }),
+        );
+      });
     } finally {
       this.#state = "ready";
     }
@@ -361,8 +372,10 @@ export class Gallery {
             end: [number + 1],
           });
       });
-      await this.#gate.write(() => this.#index.close());
-      await deleteSnapshots(snapshotFolder(store, this.#record));
+      await this.#inTurn(async () => {
+        await this.#gate.write(() => this.#index.close());
+        await deleteSnapshots(snapshotFolder(store, this.#record));
+      });
     })();
     await this.#closed;
   }
@@ -373,7 +386,7 @@ export class Gallery {
     const isBuilt = !indexKinds[this.#record.index.kind].exact;
     if (isBuilt && this.#rows.size > 0) {
       try {
-        await this.#snapshot();
+        await this.#inTurn(() => this.#snapshot());
       } catch (error) {
         // The index is a cache: without a snapshot the next start takes longer, and nothing is lost.
         log.warn("no snapshot at close, the next start rebuilds the index", {
@@ -395,6 +408,12 @@ export class Gallery {
       sequence,
     });
     this.#snapshotSequence = sequence;
+  }
+
+  #inTurn(action: () => Promise<void>): Promise<void> {
+    const turn = this.#turn.then(action);
+    this.#turn = turn.catch(() => undefined);
+    return turn;
   }
 
   #write<Outcome>(

@@ -130,7 +130,7 @@ for (const spec of specs) {
       await index.close();
     });
 
-    test("throws ClosedError from every method once closed", async () => {
+    test("finishes what is under way when it is closed, and may be closed again", async () => {
       const index = await filled(spec, 3);
       const running = index.search(unitFeatures(random, 1, dimension), {
         k: 1,
@@ -138,20 +138,57 @@ for (const spec of specs) {
       await index.close();
       await index.close();
       assert.equal((await running).ids.length, 1);
-      const queries = unitFeatures(random, 1, dimension);
-      const methods: Readonly<Record<string, () => Promise<unknown>>> = {
-        add: () => index.add(idsTo(1), queries),
-        remove: () => index.remove(idsTo(1)),
-        search: () => index.search(queries, { k: 1 }),
-        ids: () => index.ids(),
-        features: () => index.features(idsTo(1)),
-        compact: () => index.compact(),
-        save: () => index.save("nowhere"),
-        facts: () => index.facts(),
-      };
-      for (const [name, call] of Object.entries(methods))
-        await assert.rejects(call, { code: "CLOSED" }, name);
     });
+
+    const methods = (folder: string) =>
+      ({
+        add: (index) =>
+          index.add(Float64Array.of(99), unitFeatures(random, 1, dimension)),
+        remove: (index) => index.remove(idsTo(1)),
+        search: (index) =>
+          index.search(unitFeatures(random, 1, dimension), { k: 1 }),
+        ids: (index) => index.ids(),
+        features: (index) => index.features(idsTo(1)),
+        compact: (index) => index.compact(),
+        save: (index) => index.save(join(folder, "called")),
+        facts: (index) => index.facts(),
+      }) satisfies Readonly<
+        Record<string, (index: FaissIndex) => Promise<unknown>>
+      >;
+    let entries = 0;
+    const states = (folder: string) =>
+      ({
+        open: () => Promise.resolve(),
+        adding: (index) =>
+          index.add(Float64Array.of(98), unitFeatures(random, 1, dimension)),
+        removing: (index) => index.remove(Float64Array.of(2)),
+        searching: (index) =>
+          index.search(unitFeatures(random, 50, dimension), { k: 5 }),
+        compacting: (index) => index.compact(),
+        saving: (index) => index.save(join(folder, `entered-${entries++}`)),
+        closing: (index) => index.close(),
+        closed: (index) => index.close(),
+      }) satisfies Readonly<
+        Record<string, (index: FaissIndex) => Promise<unknown>>
+      >;
+    for (const state of Object.keys(states("")) as (keyof ReturnType<
+      typeof states
+    >)[]) {
+      const isEnded = state === "closing" || state === "closed";
+      test(`${isEnded ? "refuses" : "allows"} every method while ${state}`, () =>
+        inFolder(async (folder) => {
+          for (const [name, call] of Object.entries(methods(folder))) {
+            const index = await filled(spec, 30);
+            const entered = states(folder)[state](index);
+            if (state === "closed") await entered;
+            const called = call(index);
+            if (isEnded) await assert.rejects(called, { code: "CLOSED" }, name);
+            else await called;
+            await entered;
+            await index.close();
+          }
+        }));
+    }
 
     test("keeps its answers through save and load", () =>
       inFolder(async (folder) => {

@@ -3,6 +3,7 @@ import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 
+import { ReidError } from "#core/errors";
 import type { Gallery } from "#index/gallery";
 import type { GallerySpec } from "#index/gallery-types";
 import { faissMissing } from "#index/faiss";
@@ -10,6 +11,7 @@ import { faissMissing } from "#index/faiss";
 import {
   featureNamed,
   inFolder,
+  type OpenGalleries,
   openGalleries,
   SteppedClock,
 } from "../support/galleries.js";
@@ -432,46 +434,92 @@ describe("gallery", () => {
       );
       await open.close();
     }));
+});
 
-  test("allows every method while open, rebuilding and taking a snapshot, and none once closed", () =>
-    inFolder(async (folder) => {
-      const open = await openGalleries(folder);
-      const gallery = await open.galleries.create(spec);
-      await fill(gallery, 200);
-      const methods: Readonly<Record<string, () => unknown>> = {
-        enroll: () => gallery.enroll([{ entryId: "n", feature: feature("n") }]),
-        search: () => gallery.search({ queries: feature("e1"), k: 3 }),
-        getEntry: () => gallery.getEntry("e1"),
-        listEntries: () => gallery.listEntries({ pageSize: 3 }),
-        deleteEntries: () => gallery.deleteEntries({ entryIds: ["n"] }),
-        sweep: () => gallery.sweep(),
-        indexed: () => gallery.indexed(),
-        check: () => gallery.check(),
-        snapshot: () => gallery.snapshot(),
-        rebuild: () => gallery.rebuild(),
-      };
-      const states: Readonly<Record<string, () => Promise<void>>> = {
-        open: async () => undefined,
-        rebuilding: () => gallery.rebuild(),
-        snapshotting: () => gallery.snapshot(),
-      };
-      for (const [state, enter] of Object.entries(states)) {
-        const entered = enter();
-        for (const [name, call] of Object.entries(methods))
-          await Promise.resolve()
-            .then(call)
-            .catch((error: unknown) => {
-              assert.fail(`${name} while ${state}: ${String(error)}`);
-            });
-        await entered;
-      }
-      await open.close();
-      for (const [name, call] of Object.entries(methods))
-        await assert.rejects(
-          Promise.resolve().then(call),
-          { code: "CLOSED" },
-          name,
+/** Ways into a state that lasts until what is returned has settled. */
+const states: Readonly<
+  Record<string, (open: OpenGalleries, gallery: Gallery) => Promise<unknown>>
+> = {
+  open: () => Promise.resolve(),
+  enrolling: (_, gallery) =>
+    gallery.enroll([{ entryId: "m", feature: feature("m") }]),
+  rebuilding: (_, gallery) => gallery.rebuild(),
+  snapshotting: (_, gallery) => gallery.snapshot(),
+  checking: (_, gallery) => gallery.check(),
+  closing: (_, gallery) => gallery.close(),
+  "being deleted": ({ galleries }) => galleries.delete(spec.name),
+  closed: async (_, gallery) => gallery.close(),
+  deleted: async ({ galleries }) => galleries.delete(spec.name),
+};
+
+/** States that are entered before the call, not only begun. */
+const settledStates = new Set(["closed", "deleted"]);
+/** States in which the gallery takes no more calls. */
+const endedStates = new Set(["closing", "being deleted", ...settledStates]);
+
+const methods: Readonly<Record<string, (gallery: Gallery) => unknown>> = {
+  enroll: (gallery) =>
+    gallery.enroll([{ entryId: "n", feature: feature("n") }]),
+  search: (gallery) => gallery.search({ queries: feature("e1"), k: 3 }),
+  getEntry: (gallery) => gallery.getEntry("e1"),
+  listEntries: (gallery) => gallery.listEntries({ pageSize: 3 }),
+  deleteEntries: (gallery) => gallery.deleteEntries({ entryIds: ["e2"] }),
+  sweep: (gallery) => gallery.sweep(),
+  indexed: (gallery) => gallery.indexed(),
+  check: (gallery) => gallery.check(),
+  snapshot: (gallery) => gallery.snapshot(),
+  rebuild: (gallery) => gallery.rebuild(),
+};
+
+describe("gallery, every method in every state", () => {
+  for (const method of ["rebuild", "snapshot"] as const)
+    test(`closes while ${method} is under way, and opens again whole`, () =>
+      inFolder(async (folder) => {
+        const open = await openGalleries(folder);
+        const gallery = await open.galleries.create(spec);
+        await fill(gallery, 200);
+        const begun = gallery[method]().then(
+          () => "done",
+          (error: unknown) => (error instanceof ReidError ? error.code : error),
         );
-      assert.equal(gallery.describe().state, "closed");
-    }));
+        await open.galleries.close();
+        await open.store.close();
+        assert.ok(["done", "CLOSED"].includes(String(await begun)));
+        assert.deepEqual(open.lines, []);
+        const again = await openGalleries(folder);
+        const { results } = await again.galleries
+          .get(spec.name)
+          .search({ queries: feature("e7"), k: 1 });
+        assert.deepEqual(idsOf(results[0].hits), ["e7"]);
+        await again.close();
+      }));
+
+  for (const [state, enter] of Object.entries(states)) {
+    const isEnded = endedStates.has(state);
+    test(`${isEnded ? "refuses" : "allows"} every method while ${state}`, () =>
+      inFolder(async (folder) => {
+        for (const [name, call] of Object.entries(methods)) {
+          const open = await openGalleries(join(folder, name));
+          const gallery = await open.galleries.create(spec);
+          await fill(gallery, 20);
+          const entered = enter(open, gallery);
+          if (settledStates.has(state)) await entered;
+          const called = Promise.resolve().then(() => call(gallery));
+          if (isEnded) await assert.rejects(called, { code: "CLOSED" }, name);
+          else
+            await called.catch((error: unknown) =>
+              assert.fail(`${name} while ${state}: ${String(error)}`),
+            );
+          await entered;
+          if (isEnded) {
+            assert.equal(gallery.describe().state, "closed");
+            await gallery.close();
+            await gallery.close();
+          }
+          // Checks what is open: index and store agree after each pair.
+          await (isEnded ? open.galleries.close() : open.close());
+          if (isEnded) await open.store.close();
+        }
+      }));
+  }
 });
