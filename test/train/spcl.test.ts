@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +7,7 @@ import { after, before, describe, test } from "node:test";
 import { systemClock } from "#core/clock";
 import { engines } from "#train/engines";
 import { evaluateBundle } from "#train/bundle-evaluation";
+import { loadCheckpoint, saveCheckpoint } from "#train/checkpoint";
 import type { TrainOptions } from "#train/settings";
 import { train, type TrainResult } from "#train/train";
 import { STRIPED_SIZE, writeStripedDomain } from "../support/striped-domain.js";
@@ -74,6 +76,32 @@ async function checkpointBytes(
   epoch: number,
 ): Promise<Buffer> {
   return readFile(join(folder, "checkpoints", `epoch-0000${epoch}.checkpoint`));
+}
+
+/** Runs until an epoch has begun, then breaks off. */
+async function stopIn(wanted: number, options: TrainOptions): Promise<void> {
+  const stop = new AbortController();
+  await assert.rejects(
+    train(options, {
+      engine,
+      clock: systemClock,
+      signal: stop.signal,
+      onProgress: ({ epoch }) => {
+        if (epoch === wanted) stop.abort();
+      },
+    }),
+    { name: "AbortError" },
+  );
+}
+
+/** Writes NaN into a tensor of a run's last checkpoint. @returns the checkpoint's path */
+async function spoil(out: string, name: string): Promise<string> {
+  const folder = join(out, "checkpoints");
+  const last = await loadCheckpoint(folder);
+  const tensor = last?.checkpoint.training.tensors.get(name);
+  assert.ok(last !== undefined && tensor !== undefined, name);
+  tensor.fill(NaN);
+  return saveCheckpoint(folder, last.checkpoint);
 }
 
 describe("train", () => {
@@ -233,7 +261,48 @@ describe("train", () => {
           epochs: 2,
         }),
       ),
-      { code: "LOSS_NOT_FINITE", message: /epoch \d+, iteration \d+/ },
+      {
+        code: "LOSS_NOT_FINITE",
+        message:
+          /^loss is \S+ in epoch 1, iteration \d+: start again with a lower learning rate$/,
+      },
+    );
+    const options = small({ mode: "usl", target, preset: "paper", epochs: 2 });
+    await stopIn(2, options);
+    const path = await spoil(options.out, "shared/weights/conv1.weight");
+    await assert.rejects(runOf({ out: options.out, resume: true }), {
+      code: "LOSS_NOT_FINITE",
+      facts: { epoch: 2, iteration: 1, loss: "NaN", checkpoint: path },
+      message: `loss is NaN in epoch 2, iteration 1: resume from ${path} with a lower learning rate`,
+    });
+  });
+
+  test("writes no bundle that computes something else than the training graph", async () => {
+    const options = small({ mode: "usl", target, epochs: 1, iterations: 1 });
+    const { bundle } = await runOf(options);
+    await rm(bundle, { recursive: true });
+    await spoil(options.out, "shared/statistics/bn1.running_var");
+    await assert.rejects(runOf({ out: options.out, resume: true }), {
+      code: "EXPORT_VERIFICATION",
+      message: /^features of 36 crops differ by NaN .*, allowed is 0\.0001: /,
+    });
+    assert.ok(!existsSync(bundle));
+  });
+
+  test("says which weights of a file matched, and starts from them", async () => {
+    const { bundle } = await runOf(
+      small({ mode: "usl", target, epochs: 1, iterations: 1 }),
+    );
+    const notes: string[] = [];
+    const weights = join(bundle, "encoder.onnx");
+    await train(
+      small({ mode: "usl", target, epochs: 1, iterations: 1, weights }),
+      { engine, clock: systemClock, onMessage: (line) => notes.push(line) },
+    );
+    const said = notes.find((line) => line.startsWith("weights: "));
+    assert.match(
+      said ?? "",
+      /^weights: [1-9]\d* matched, 0 missing, 0 of another shape, \d+ unused$/,
     );
   });
 });
@@ -295,6 +364,19 @@ describe("degenerate data", () => {
       assert.ok(clustering);
       assert.ok(meanLoss === null || Number.isFinite(meanLoss));
     });
+
+  test("trains on while the number of clusters shrinks and grows", async () => {
+    const result = await runOf(
+      small({
+        ...{ mode: "usl", target, epochs: 5, iterations: 6 },
+        ...{ preset: "paper", k1: 8, k2: 2, eps: 0.5 },
+      }),
+    );
+    const counts = result.epochs.map(({ clustering }) => clustering?.clusters);
+    assert.ok(new Set(counts).size > 1, `clusters ${counts.join(", ")}`);
+    for (const { meanLoss } of result.epochs)
+      assert.ok(Number.isFinite(meanLoss));
+  });
 
   test("trains jointly with source identities of one crop", async () => {
     const single = await writeStripedDomain({
