@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { DiskFullError, ReidError } from "./errors.js";
+import { ConfigError, DiskFullError, ReidError } from "./errors.js";
 
 /** What a disk answers when nothing more goes on it, and a quota when nothing more may. */
 const FULL: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
@@ -42,6 +42,7 @@ export async function syncFolder(path: string): Promise<void> {
  * The bytes go to a temporary file beside it, are flushed, and the file is renamed into place.
  *
  * @throws {DiskFullError} there is no room for it; the old bytes stay
+ * @throws {ConfigError} its folder cannot be made
  */
 export async function writeAtomically(
   path: string,
@@ -75,6 +76,7 @@ export async function writeAtomically(
  * @param path  the folder to make; must not exist
  * @param fill  writes the files into the temporary folder it is given
  * @throws {DiskFullError} there is no room for it
+ * @throws {ConfigError} the folder above it cannot be made
  */
 export async function writeFolderAtomically(
   path: string,
@@ -98,8 +100,24 @@ export async function writeFolderAtomically(
   await syncFolder(parent);
 }
 
+/** What is answered where no folder can be: a file stands there or on the way, or nothing may be written. */
+const NO_FOLDER: ReadonlySet<unknown> = new Set([
+  ...["EEXIST", "ENOTDIR"],
+  ...["EACCES", "EPERM", "EROFS"],
+]);
+
+/** Makes a folder and those above it. @param wantedFor  what is to be written into it */
 async function makeFolder(folder: string, wantedFor: string): Promise<void> {
-  await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+  try {
+    await mkdir(folder, { recursive: true });
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (NO_FOLDER.has(code))
+      throw new ConfigError(
+        "output folder",
+        `${folder} (${code})`,
+        "a folder, or a path where one can be made",
+      );
     throw writeFailure(error, wantedFor);
-  });
+  }
 }

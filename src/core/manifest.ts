@@ -209,6 +209,7 @@ async function writeFiles(
  *
  * @param encoder  serveable: uint8 `image` to unit `feature`
  * @throws {ModelNameError}
+ * @throws {ConfigError} MODELS or MODELS/NAME is no folder, or none that can be written
  */
 export async function writeBundle(
   modelsFolder: string,

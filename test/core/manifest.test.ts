@@ -74,6 +74,21 @@ describe("model bundles", () => {
     assert.deepEqual(a, b);
   });
 
+  test("are refused a name that a file has, and a folder that is a file", async () => {
+    const models = join(folder, "in-the-way");
+    await mkdir(models);
+    await writeFile(join(models, "door"), "");
+    for (const [where, name] of [
+      [models, "door"],
+      [join(models, "door"), "gate"],
+    ])
+      await assert.rejects(writeBundle(where, name, encoder, facts), {
+        code: "CONFIG_INVALID",
+        message:
+          /^output folder is .*door.* \((EEXIST|ENOTDIR)\): expected a folder, or a path/,
+      });
+  });
+
   test("of a run are replaced whole", async () => {
     const bundle = join(folder, "run/bundle");
     await writeBundleFolder(bundle, "run", encoder, facts);
