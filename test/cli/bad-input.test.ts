@@ -139,6 +139,25 @@ const refusals: readonly Refusal[] = [
       "name the node that makes it with --feature-node",
   },
   {
+    what: "a data folder that is missing, where none is to be made",
+    args: () => ["index", "check", "--data", at("nowhere")],
+    code: "CONFIG_INVALID",
+    exit: 2,
+    says: () =>
+      `--data is ${at("nowhere")}, which holds no store: expected the folder that reid serve --data was given`,
+  },
+  {
+    what: "a folder to make that is a file",
+    args: () => [
+      ...["synth", "--domain", "source", "--ids", "1"],
+      ...["--out", at("text.onnx")],
+    ],
+    code: "CONFIG_INVALID",
+    exit: 2,
+    says: () =>
+      `out is "${at("text.onnx")}", which is no folder: expected a folder that does not exist or is empty`,
+  },
+  {
     what: "a data folder that is a file",
     args: () => serve("--data", at("text.onnx")),
     code: "CONFIG_INVALID",

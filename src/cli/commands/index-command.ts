@@ -1,3 +1,6 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { ConfigError } from "#core/errors";
 import { Store } from "#core/store";
 import { createLog } from "#core/log";
 import { GalleryStore } from "#index/gallery-store";
@@ -30,7 +33,15 @@ async function withGalleries<Result>(
   action: (galleries: readonly Gallery[]) => Promise<Result>,
 ): Promise<Result> {
   const name = textFlag(flags, "gallery");
-  const store = await Store.open(requiredFlag(flags, "data"));
+  const folder = requiredFlag(flags, "data");
+  // Opening would make an empty store, of which everything is well.
+  if (!existsSync(join(folder, "store", "data.mdb")))
+    throw new ConfigError(
+      "--data",
+      `${folder}, which holds no store`,
+      "the folder that reid serve --data was given",
+    );
+  const store = await Store.open(folder);
   try {
     const galleries = await GalleryStore.open(store, {
       clock,

@@ -116,8 +116,14 @@ async function removeEmptyFolder(path: string): Promise<void> {
   try {
     names = await readdir(path);
   } catch (error) {
-    if (error instanceof Error && "code" in error && error.code === "ENOENT")
-      return;
+    const code = error instanceof Error && "code" in error ? error.code : "";
+    if (code === "ENOENT") return;
+    if (code === "ENOTDIR")
+      throw new ConfigError(
+        "out",
+        `"${path}", which is no folder`,
+        "a folder that does not exist or is empty",
+      );
     throw error;
   }
   if (names.length > 0)
