@@ -6,7 +6,8 @@ import {
   trainingRecipe,
   warmupEpochs,
 } from "../src/cli/demo/recipe.js";
-import type { TrainOptions } from "#train/settings";
+import { assert } from "#core/errors";
+import type { MemoryRefresh, TrainOptions } from "#train/settings";
 import { renderDomain } from "#train/synth";
 import type { PresetsInput, PresetsTrial } from "./presets-trial.js";
 import {
@@ -18,6 +19,15 @@ import {
 } from "./report.js";
 import { runTrial } from "./trial.js";
 
+/** The rendered data of one seed. */
+interface Domains {
+  readonly source: string;
+  readonly target: string;
+}
+
+/** Trials of each run, by seed. */
+type Results = Map<Variant | Refined, PresetsTrial[]>;
+
 /** Runs of the bench: the demonstration's recipe with one thing changed each. */
 type Variant =
   | "source-only"
@@ -27,7 +37,12 @@ type Variant =
   | "no centring"
   | "no refresh"
   | "no choice"
-  | "no quiet end";
+  | "no quiet end"
+  | "whole refresh"
+  | "fading refresh";
+
+/** Runs from the weights of source-only, without the source: defaults but for how the memory is refreshed. */
+type Refined = `refined, refresh ${MemoryRefresh}`;
 
 const adapted = {
   mode: "uda",
@@ -44,6 +59,8 @@ const variants: Readonly<Record<Variant, Omit<TrainOptions, "out">>> = {
   "no refresh": { ...adapted, refreshMemory: "off" },
   "no choice": { ...adapted, k1: 30, k2: 6, eps: 0.6 },
   "no quiet end": { ...adapted, learningRateSchedule: "step" },
+  "whole refresh": { ...adapted, refreshMemory: "on" },
+  "fading refresh": { ...adapted, refreshMemory: "fade" },
 };
 
 const steps: readonly Variant[] = [
@@ -53,6 +70,9 @@ const steps: readonly Variant[] = [
   "no quiet end",
 ];
 
+const refreshes: readonly MemoryRefresh[] = isQuick
+  ? ["average"]
+  : ["off", "on", "average", "fade"];
 const seeds = isQuick ? [benchSeed] : [benchSeed, benchSeed + 1, benchSeed + 2];
 const chosen = isQuick
   ? (["source-only", "auto", "paper"] as const)
@@ -68,22 +88,41 @@ try {
   await rm(folder, { recursive: true, force: true });
 }
 
-/** Every variant with every seed, two at a time, each in a process of its own. */
-async function runAll(): Promise<Map<Variant, PresetsTrial[]>> {
-  const results = new Map<Variant, PresetsTrial[]>(
-    chosen.map((variant) => [variant, []]),
-  );
+/** Every run with every seed, two at a time, each in a process of its own. */
+async function runAll(): Promise<Results> {
+  const results: Results = new Map();
   const jobs: (() => Promise<void>)[] = [];
+  const noteOf = async (
+    name: Variant | Refined,
+    at: number,
+    run: Promise<PresetsTrial>,
+  ) => {
+    const trial = await run;
+    const list = results.get(name) ?? [];
+    list[at] = trial;
+    results.set(name, list);
+    process.stderr.write(
+      `seed ${seeds[at]}  ${name.padEnd(24)} target ${trial.target.toFixed(1)}  ${trial.seconds.toFixed(0)} s\n`,
+    );
+    return trial;
+  };
   for (const [at, seed] of seeds.entries()) {
     const data = await render(seed);
+    let weights: Promise<string> | undefined;
     for (const variant of chosen)
       jobs.push(async () => {
-        const trial = await runVariant(variant, seed, data);
-        const list = results.get(variant) ?? [];
-        list[at] = trial;
-        process.stderr.write(
-          `seed ${seed}  ${variant.padEnd(14)} target ${trial.target.toFixed(1)}  ${trial.seconds.toFixed(0)} s\n`,
-        );
+        const run = noteOf(variant, at, runVariant(variant, seed, data));
+        if (variant === "source-only")
+          weights = run.then(({ bundle }) => join(bundle, "encoder.onnx"));
+        await run;
+      });
+    for (const refresh of refreshes)
+      jobs.push(async () => {
+        const encoder = await weights;
+        assert(encoder !== undefined, "source-only is the first of the jobs");
+        const name = `refined, refresh ${refresh}` as const;
+        const run = refine(name, { encoder, refresh, seed, data });
+        await noteOf(name, at, run);
       });
   }
   const worker = async () => {
@@ -94,9 +133,7 @@ async function runAll(): Promise<Map<Variant, PresetsTrial[]>> {
   return results;
 }
 
-async function render(
-  seed: number,
-): Promise<{ readonly source: string; readonly target: string }> {
+async function render(seed: number): Promise<Domains> {
   const [source, target] = ["source", "target"].map((domain) =>
     join(folder, `${domain}-${seed}`),
   );
@@ -108,7 +145,7 @@ async function render(
 function runVariant(
   variant: Variant,
   seed: number,
-  { source, target }: { readonly source: string; readonly target: string },
+  { source, target }: Domains,
 ): Promise<PresetsTrial> {
   const isBound = variant === "supervised";
   const own = isBound ? target : source;
@@ -127,10 +164,42 @@ function runVariant(
   } satisfies PresetsInput);
 }
 
-function rowsOf(results: ReadonlyMap<Variant, PresetsTrial[]>): BenchRow[] {
-  const of = (variant: Variant, figure: (trial: PresetsTrial) => number) =>
-    (results.get(variant) ?? []).map(figure);
-  const target = (variant: Variant) => of(variant, (trial) => trial.target);
+/** The target alone, from weights that were trained on the source: as someone arrives with an encoder. */
+function refine(
+  name: Refined,
+  {
+    encoder,
+    refresh,
+    seed,
+    data,
+  }: {
+    readonly encoder: string;
+    readonly refresh: MemoryRefresh;
+    readonly seed: number;
+    readonly data: Domains;
+  },
+): Promise<PresetsTrial> {
+  return runTrial<PresetsTrial>("presets-trial.js", {
+    options: {
+      ...length,
+      mode: "usl",
+      encoder,
+      refreshMemory: refresh,
+      seed,
+      target: data.target,
+    },
+    ...data,
+    out: join(folder, `${name.replaceAll(/\W+/g, "-")}-${seed}`),
+  } satisfies PresetsInput);
+}
+
+function rowsOf(results: Results): BenchRow[] {
+  const of = (
+    variant: Variant | Refined,
+    figure: (trial: PresetsTrial) => number,
+  ) => (results.get(variant) ?? []).map(figure);
+  const target = (variant: Variant | Refined) =>
+    of(variant, (trial) => trial.target);
   const auto = target("auto");
   const sourceOnly = target("source-only");
   const statistics = of("source-only", (t) => t.targetStatistics ?? NaN);
@@ -189,6 +258,27 @@ function rowsOf(results: ReadonlyMap<Variant, PresetsTrial[]>): BenchRow[] {
     ...bar("≥ -1"),
     note: each(sourceChange),
   });
+  for (const refresh of refreshes) {
+    const refined = target(`refined, refresh ${refresh}`);
+    rows.push({
+      figure: `target mAP, from source-only weights, refresh ${refresh}`,
+      value: mean(refined),
+      unit: "points",
+      note: each(refined),
+    });
+  }
+  for (const cameras of ["shared", "apart"] as const)
+    for (const centre of ["camera", "none"] as const) {
+      const ari = of("source-only", ({ centring }) =>
+        centring === undefined ? NaN : centring[cameras][centre],
+      );
+      rows.push({
+        figure: `ARI of the first clustering, identities ${cameras}, centring ${centre}`,
+        value: mean(ari),
+        unit: "1",
+        note: each(ari, 2),
+      });
+    }
   if (isQuick) return rows;
   rows.push({
     figure: "supervised on the target, most of the seeds",
@@ -216,6 +306,6 @@ function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-function each(values: readonly number[]): string {
-  return `seeds ${seeds.join(", ")}: ${values.map((value) => value.toFixed(1)).join(", ")}`;
+function each(values: readonly number[], digits = 1): string {
+  return `seeds ${seeds.join(", ")}: ${values.map((value) => value.toFixed(digits)).join(", ")}`;
 }

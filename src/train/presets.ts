@@ -71,7 +71,9 @@ function autoPreset(
     switches: {
       ...paper.switches,
       clusterCentre: "camera",
-      refreshMemory: facts.pretrained ? "off" : "on",
+      // Better than leaving the rows alone and than replacing them, from random weights and from trained ones
+      // (docs/performance.md, make bench-presets).
+      refreshMemory: "average",
       learningRateSchedule: "cosine",
       chooseClustering: true,
     },

@@ -39,19 +39,19 @@ describe("settingsFromOptions", () => {
   test("chooses a run that fits a small target under the preset auto", () => {
     const settings = settingsFromOptions(usl, { ...facts, targetCrops: 592 });
     assert.deepEqual([settings.epochs, settings.iterations], [20, 20]);
-    assert.equal(settings.refreshMemory, "off");
+    assert.equal(settings.refreshMemory, "average");
     assert.equal(settings.chooseClustering, true);
     assert.equal(settings.clusterCentre, "camera");
     assert.equal(settings.learningRateSchedule, "cosine");
   });
 
-  test("refreshes the memory and warms up where no weights were given", () => {
+  test("warms up where no weights were given", () => {
     const settings = settingsFromOptions(
       { ...usl, source: "s" },
       { ...facts, pretrained: false, targetCrops: 640 },
     );
     assert.equal(settings.mode, "uda");
-    assert.equal(settings.refreshMemory, "on");
+    assert.equal(settings.refreshMemory, "average");
     assert.equal(settings.epochs, 30);
     assert.equal(settings.warmupEpochs, 8);
     assert.equal(settings.domainSpecificBatchNorm, true);
