@@ -1,3 +1,5 @@
+import { setImmediate } from "node:timers/promises";
+
 import type { GalleryRows, Row } from "./gallery-rows.js";
 import type { IdFilter } from "./vector-index.js";
 
@@ -137,70 +139,98 @@ const excluding: ReadonlySet<string> = new Set<keyof Filter>([
   "notBoth",
 ]);
 
-function candidatesOf(
+/** Rows looked at before other work gets its turn: well under a millisecond. */
+const rowsAtOnce = 4096;
+
+/** Counts rows, and lets other work have its turn after so many. */
+class Turns {
+  #looked = 0;
+
+  /** Whether it is time to wait for {@link next}. */
+  get isOver(): boolean {
+    this.#looked += 1;
+    return this.#looked % rowsAtOnce === 0;
+  }
+
+  next(): Promise<void> {
+    return setImmediate();
+  }
+}
+
+/** Ids gathered one by one: float64, without a JavaScript number array between. */
+class IdList {
+  #ids = new Float64Array(1024);
+  #count = 0;
+
+  push(id: number): void {
+    if (this.#count === this.#ids.length) {
+      const larger = new Float64Array(2 * this.#count);
+      larger.set(this.#ids);
+      this.#ids = larger;
+    }
+    this.#ids[this.#count++] = id;
+  }
+
+  /** A view, valid until the next push. */
+  get ids(): Float64Array {
+    return this.#ids.subarray(0, this.#count);
+  }
+}
+
+/** Sequences of the entries that can pass: by identity or camera where a filter names some, else all. */
+function* candidatesOf(
   rows: GalleryRows,
   filters: readonly Filter[],
 ): Iterable<Row> {
   for (const { identityIn = [], cameraIn = [] } of filters) {
+    // An entry has one identity and one camera: different ones share no entry.
     const sets =
       identityIn.length > 0
-        ? identityIn.map((identity) => rows.ofIdentity(identity))
-        : cameraIn.map((camera) => rows.ofCamera(camera));
-    if (sets.length > 0) return rowsOf(rows, sets);
+        ? [...new Set(identityIn)].map((identity) => rows.ofIdentity(identity))
+        : [...new Set(cameraIn)].map((camera) => rows.ofCamera(camera));
+    if (sets.length === 0) continue;
+    for (const set of sets)
+      for (const sequence of set) {
+        const row = rows.at(sequence);
+        if (row !== undefined) yield row;
+      }
+    return;
   }
-  return rows.all();
+  yield* rows.all();
 }
 
-function rowsOf(
-  rows: GalleryRows,
-  sets: readonly Iterable<number>[],
-): Set<Row> {
-  const found = new Set<Row>();
-  for (const set of sets) {
-    for (const sequence of set) {
-      const row = rows.at(sequence);
-      if (row !== undefined) found.add(row);
-    }
-  }
-  return found;
-}
-
-function leftOut(
+/** Sequences of the entries that a filter leaves out, some twice. */
+function* leftOut(
   rows: GalleryRows,
   { cameraNotIn = [], identityNotIn = [], entryNotIn = [], notBoth }: Filter,
-): Set<Row> {
-  const sets: Iterable<number>[] = [
-    ...cameraNotIn.map((camera) => rows.ofCamera(camera)),
-    ...identityNotIn.map((identity) => rows.ofIdentity(identity)),
-    entryNotIn.flatMap((entryId) => rows.named(entryId)?.sequence ?? []),
-  ];
-  if (notBoth !== undefined)
-    sets.push(
-      [...rows.ofIdentity(notBoth.identity)].filter(
-        (sequence) => rows.at(sequence)?.cameraId === notBoth.cameraId,
-      ),
-    );
-  return rowsOf(rows, sets);
-}
-
-function idsOf(rows: readonly Row[]): Float64Array {
-  return Float64Array.from(rows, (row) => row.sequence);
+): Iterable<number> {
+  for (const camera of cameraNotIn) yield* rows.ofCamera(camera);
+  for (const identity of identityNotIn) yield* rows.ofIdentity(identity);
+  for (const entryId of entryNotIn) {
+    const row = rows.named(entryId);
+    if (row !== undefined) yield row.sequence;
+  }
+  if (notBoth === undefined) return;
+  for (const sequence of rows.ofIdentity(notBoth.identity))
+    if (rows.at(sequence)?.cameraId === notBoth.cameraId) yield sequence;
 }
 
 /**
  * The ids that pass all filters and have not expired.
  *
  * Conditions that only leave out are looked up by camera, identity and id; identity and camera lists
- * narrow the rest; anything else walks over the gallery.
+ * narrow the rest; anything else walks over the gallery, a few thousand rows at a time, so that other calls
+ * are answered meanwhile. The rows must not change until it is done.
  */
-export function compileFilter(
+export async function compileFilter(
   rows: GalleryRows,
   filters: readonly (Filter | undefined)[],
   nowUs: number,
-): CompiledFilter {
+): Promise<CompiledFilter> {
   const set = filters.filter((filter) => filter !== undefined);
-  const holds = passes(set);
-  const expired = new Set(rows.expired(nowUs));
+  const turns = new Turns();
+  const without = new Set(rows.expired(nowUs).map(({ sequence }) => sequence));
+  const found = new IdList();
   const onlyExcluding = set.every((filter) =>
     Object.entries(conditions).every(
       ([name, condition]) =>
@@ -209,18 +239,27 @@ export function compileFilter(
   );
   if (onlyExcluding) {
     for (const filter of set)
-      for (const row of leftOut(rows, filter)) expired.add(row);
-    if (expired.size === 0) return { ids: undefined, survivors: rows.size };
+      for (const sequence of leftOut(rows, filter)) {
+        without.add(sequence);
+        if (turns.isOver) await turns.next();
+      }
+    if (without.size === 0) return { ids: undefined, survivors: rows.size };
+    for (const sequence of without) {
+      found.push(sequence);
+      if (turns.isOver) await turns.next();
+    }
     return {
-      ids: { mode: "except", ids: idsOf([...expired]) },
-      survivors: rows.size - expired.size,
+      ids: { mode: "except", ids: found.ids },
+      survivors: rows.size - without.size,
     };
   }
-  const found: Row[] = [];
-  for (const row of candidatesOf(rows, set))
-    if (!expired.has(row) && holds(row)) found.push(row);
+  const holds = passes(set);
+  for (const row of candidatesOf(rows, set)) {
+    if (!without.has(row.sequence) && holds(row)) found.push(row.sequence);
+    if (turns.isOver) await turns.next();
+  }
   return {
-    ids: { mode: "only", ids: idsOf(found) },
-    survivors: found.length,
+    ids: { mode: "only", ids: found.ids },
+    survivors: found.ids.length,
   };
 }

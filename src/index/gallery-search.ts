@@ -119,7 +119,7 @@ export async function searchRows(
   }));
   await Promise.all(
     [...groups].map(async ([own, positions]) => {
-      const filter = compileFilter(
+      const filter = await compileFilter(
         scope.rows,
         [request.filter, own],
         scope.nowUs,
