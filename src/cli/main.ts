@@ -166,4 +166,6 @@ function helpText(
   ].join("\n");
 }
 
+// Where stderr is a file on a full disk, what cannot be said is lost, and the work goes on.
+process.stderr.on("error", () => undefined);
 process.exitCode = await main(process.argv.slice(2));

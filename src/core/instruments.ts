@@ -120,13 +120,20 @@ const table = {
     kind: "counter",
     unit: "{entry}",
     attributes: ["gallery", "write"],
-    description: "entries written; write is enroll, delete …",
+    description: "entries written; write is enroll, delete or expire",
   },
   "reid.gallery.index.lag": {
     kind: "gauge",
     unit: "{entry}",
     attributes: ["gallery"],
     description: "writes that are not in the index",
+  },
+  "reid.store.commit.duration": {
+    kind: "histogram",
+    unit: "s",
+    attributes: [],
+    description: "one transaction, until it is flushed to disk",
+    buckets: SECONDS,
   },
   "reid.store.size": {
     kind: "gauge",

@@ -35,9 +35,16 @@ export function createLog(options: LogOptions = {}): Log {
   };
   const destination =
     write === undefined
-      ? pino.destination({ fd: 2, sync: true })
+      ? standardError()
       : { write: (line: string) => write(line) };
   return wrap(pino(settings, destination));
+}
+
+/** Lines that cannot be written, where stderr is a file on a full disk, are dropped: the work goes on. */
+function standardError(): pino.DestinationStream {
+  const destination = pino.destination({ fd: 2, sync: true });
+  destination.on("error", () => undefined);
+  return destination;
 }
 
 /** A log that says nothing. */

@@ -51,6 +51,8 @@ export interface StoreOptions {
   readonly minFreeBytes?: number;
   /** Free bytes of the disk under a folder; a double for tests. Default: statfs. */
   readonly freeBytes?: (folder: string) => Promise<number>;
+  /** Told how long each transaction took from its writes to its flush, ms. */
+  readonly onCommit?: (durationMs: number) => void;
 }
 
 /** What the metrics and GetServerInfo say about the store. */
@@ -162,6 +164,7 @@ export class Store {
   readonly #lock: FolderLock;
   readonly #minFreeBytes: number;
   readonly #freeBytes: (folder: string) => Promise<number>;
+  readonly #onCommit: (durationMs: number) => void;
   readonly #tables = new Map<
     string,
     { encoding: ValueEncoding; table: StoreTable<unknown> }
@@ -182,6 +185,7 @@ export class Store {
     this.#lock = lock;
     this.#minFreeBytes = options.minFreeBytes ?? 256 * 1024 * 1024;
     this.#freeBytes = options.freeBytes ?? freeBytesOf;
+    this.#onCommit = options.onCommit ?? (() => undefined);
   }
 
   /**
@@ -227,8 +231,13 @@ export class Store {
         maxDbs: maxTables,
         // A commit is then fsynced by LMDB itself before it counts, in the order LMDB was made for.
         overlappingSync: false,
+        // With it lmdb starts commits of its own, whose failure nobody can catch: it would end the process.
+        eventTurnBatching: false,
       });
-      return new Store(folder, environment, lock, options);
+      const store = new Store(folder, environment, lock, options);
+      // Made now: a disk that takes no writes takes no new table either.
+      store.table("probes", "data");
+      return store;
     } catch (error) {
       lock.release();
       if (error instanceof StoreFullError) throw error;
@@ -289,6 +298,7 @@ export class Store {
     const operations: Operation[] = [];
     const result = action(this.#writer(operations));
     if (operations.length === 0) return result;
+    const started = performance.now();
     try {
       // Each write's own promise fails with its transaction: only the transaction's is waited for.
       await this.#environment.batch(() => {
@@ -300,7 +310,23 @@ export class Store {
       throw await this.#failureOf(error);
     }
     this.#writable = true;
+    this.#onCommit(performance.now() - started);
     return result;
+  }
+
+  /** Tries whether the disk takes writes again, where it last took none; `status` says what came of it. */
+  async probe(): Promise<void> {
+    if (this.#writable) return;
+    const probes = this.table<number>("probes", "data");
+    try {
+      await this.write((writer) => {
+        writer.put(probes, "last", (probes.get("last") ?? 0) + 1);
+      });
+    } catch (error) {
+      if (error instanceof StoreReadOnlyError) return;
+      if (error instanceof StoreFullError) return;
+      throw error;
+    }
   }
 
   /** Sizes for metrics; asks the disk. */

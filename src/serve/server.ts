@@ -36,7 +36,7 @@ import {
 } from "./services/definitions.js";
 import { embedService } from "./services/embed.js";
 import { galleryService } from "./services/gallery.js";
-import { Health } from "./services/health.js";
+import { Health, healthDefinition } from "./services/health.js";
 import { memoryService } from "./services/memory.js";
 import { modelService } from "./services/model.js";
 import { operationService } from "./services/operation.js";
@@ -83,7 +83,7 @@ const FLUSH_MS = 250;
 export async function startServer(options: StartOptions): Promise<ReidServer> {
   const { config, log } = options;
   const address = parseAddress(config.serve.listen, "serve.listen");
-  checkExposure(address, config, log);
+  checkExposure([address, ...metricsAddresses(config)], config, log);
   const closers: (() => Promise<void> | void)[] = [];
   const close = async () => {
     for (const one of closers.splice(0).reverse()) await one();
@@ -127,16 +127,17 @@ async function open(
   const server = new Server(serverOptions(config));
   addServices(server, context);
   const health = new Health(context, parts.pool, server);
-  new ReflectionService(packageDefinition, {}).addToServer(server);
+  new ReflectionService({
+    ...packageDefinition,
+    ...healthDefinition,
+  }).addToServer(server);
   closers.push(() => health.end());
   await health.check();
+  const [metricsAddress] = metricsAddresses(config);
   const metrics =
-    config.serve.metrics === ""
+    metricsAddress === undefined
       ? undefined
-      : await startMetricsServer(
-          parseAddress(config.serve.metrics, "serve.metrics"),
-          telemetry,
-        );
+      : await startMetricsServer(metricsAddress, telemetry);
   if (metrics !== undefined) closers.push(() => metrics.close());
   const address = await listen(server, wanted);
   closers.push(async () => {
@@ -174,6 +175,8 @@ async function openParts(
   const { config, log, clock = systemClock } = options;
   const store = await Store.open(config.serve.data, {
     minFreeBytes: config.store.minFreeBytes,
+    onCommit: (durationMs) =>
+      telemetry.record("reid.store.commit.duration", durationMs / 1000),
     ...options.store,
   });
   closers.push(() => store.close());
@@ -284,13 +287,25 @@ async function endCalls(
   server.forceShutdown();
 }
 
-function checkExposure(address: Address, config: Config, log: Log): void {
-  if (isLoopback(address.host)) return;
+/** Where metrics are to be served: nowhere or at one address. */
+function metricsAddresses({ serve }: Config): readonly Address[] {
+  return serve.metrics === ""
+    ? []
+    : [parseAddress(serve.metrics, "serve.metrics")];
+}
+
+function checkExposure(
+  addresses: readonly Address[],
+  config: Config,
+  log: Log,
+): void {
+  const open = addresses.filter(({ host }) => !isLoopback(host));
+  if (open.length === 0) return;
   if (!config.serve.insecure)
-    throw new InsecureListenError(showAddress(address));
+    throw new InsecureListenError(showAddress(open[0]));
   log.warn(
-    "anybody who can reach this address may read and change everything: --insecure was given",
-    { address: showAddress(address) },
+    "anybody who can reach this server may read and change everything: --insecure was given",
+    { addresses: open.map(showAddress).join(", ") },
   );
 }
 

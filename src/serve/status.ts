@@ -44,6 +44,19 @@ const RETRY_MS: Readonly<Record<string, number>> = {
 /** Facts that never leave the machine: they name its folders and processes. */
 const PRIVATE_FACTS = new Set(["folder", "path", "holder", "cause"]);
 
+/** The field that a failed call is about, where its error always speaks of the same. */
+const CALL_FIELDS: Readonly<Record<string, string>> = {
+  FILTER_EMPTY: "selector.filter",
+  REQUEST_ID_REUSED: "request_id",
+};
+
+/** Failures for want of something that an operator can grant more of. */
+const QUOTAS: ReadonlySet<string> = new Set([
+  "GALLERY_FULL",
+  "GALLERY_LIMIT",
+  "STORE_FULL",
+]);
+
 /** What a ResourceInfo calls the thing that is not there, or there already. */
 const RESOURCES: Readonly<Record<string, string>> = {
   gallery: "reid.v1.Gallery",
@@ -54,34 +67,32 @@ const RESOURCES: Readonly<Record<string, string>> = {
   operationId: "reid.v1.Operation",
 };
 
-/**
- * What a caller is told of a failure; a failure that is a bug of ours is logged under an id and nothing else is said.
- *
- * @param field  path in the request that it is about, where it is about one
- */
-export function wireStatus(error: unknown, log: Log, field = ""): WireStatus {
+/** What a caller is told of a failure; a bug of ours is logged under an id and nothing else is said. */
+export function wireStatus(error: unknown, log: Log): WireStatus {
   const known = publicError(error, log);
+  const message = publicMessage(known);
   const code = statusOf[known.kind];
   const retryAfterMs = retryAfterOf(known);
-  const path = field === "" ? textFact(known, "field") : field;
+  const own = textFact(known, "field");
+  const path = own === "" ? (CALL_FIELDS[known.code] ?? "") : own;
   const resource = resourceOf(known);
   const details: ErrorDetails = {
     reason: known.code,
     metadata: metadataOf(known),
     ...(known.kind === "invalid-argument"
-      ? { fieldViolations: [{ field: path, description: known.message }] }
+      ? { fieldViolations: [{ field: path, description: message }] }
       : {}),
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     ...(resource === undefined ? {} : { resource }),
-    ...(known.code === "STORE_FULL" || known.code === "GALLERY_FULL"
-      ? { quota: { subject: known.code, description: known.message } }
+    ...(QUOTAS.has(known.code)
+      ? { quota: { subject: known.code, description: message } }
       : {}),
   };
   return {
     code,
-    message: known.message,
+    message,
     reason: known.code,
-    details: encodeStatus(code, known.message, details),
+    details: encodeStatus(code, message, details),
     retryAfterMs,
   };
 }
@@ -94,7 +105,7 @@ export function failureFrom(error: unknown, log: Log, field: string): Failure {
   return {
     reason: known.code,
     code: statusOf[known.kind],
-    message: known.message,
+    message: publicMessage(known),
     field: own === "" ? field : own,
     metadata: metadataOf(known),
     retryAfter:
@@ -133,6 +144,17 @@ function publicError(error: unknown, log: Log): ReidError {
   const errorId = randomUUID();
   log.error("call failed unexpectedly", { errorId, error });
   return new InternalError(errorId);
+}
+
+/** The message with the name of each private fact in place of its value. */
+function publicMessage({ message, facts }: ReidError): string {
+  let text = message;
+  for (const key of PRIVATE_FACTS) {
+    const value = facts[key];
+    if (typeof value === "string" && value !== "")
+      text = text.replaceAll(value, `[${key}]`);
+  }
+  return text;
 }
 
 function metadataOf(error: ReidError): Record<string, string> {

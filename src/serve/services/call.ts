@@ -8,7 +8,8 @@ import {
 } from "@grpc/grpc-js";
 import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
-import { ReidError } from "#core/errors";
+import { ClosedError, ReidError } from "#core/errors";
+import { ShuttingDownError } from "../errors.js";
 import { CancelledError, DeadlineError } from "../inference-errors.js";
 import {
   MAX_DEADLINE_MS,
@@ -112,7 +113,12 @@ export function openCall(
       const failure =
         error === undefined
           ? undefined
-          : wireStatus(publicReason(error, abort.signal), log);
+          : wireStatus(
+              error instanceof ClosedError && context.draining.aborted
+                ? new ShuttingDownError()
+                : publicReason(error, abort.signal),
+              log,
+            );
       telemetry.record(
         "rpc.server.call.duration",
         (clock.monotonic() - started) / 1000,
@@ -142,8 +148,10 @@ function statusObject(failure: ReturnType<typeof wireStatus>): {
 
 /** The index says CANCELLED for any abort; what the abort was for is said by the signal. */
 function publicReason(error: unknown, signal: AbortSignal): unknown {
+  if (!signal.aborted) return error;
+  if (error === signal.reason) return abortReason(signal);
   const isAbort = error instanceof ReidError && error.kind === "cancelled";
-  return isAbort && signal.aborted ? abortReason(signal, error) : error;
+  return isAbort ? abortReason(signal, error) : error;
 }
 
 function abortReason(signal: AbortSignal, error?: ReidError): unknown {

@@ -1,5 +1,6 @@
 import type { Server } from "@grpc/grpc-js";
-import { HealthImplementation } from "grpc-health-check";
+import { loadSync, type PackageDefinition } from "@grpc/proto-loader";
+import { HealthImplementation, protoPath } from "grpc-health-check";
 import type { InferencePool } from "../inference-pool.js";
 import type { ServiceContext } from "./context.js";
 
@@ -7,6 +8,11 @@ import type { ServiceContext } from "./context.js";
 const PERIOD_MS = 1000;
 
 const NOT_SERVING = "NOT_SERVING";
+
+/** `grpc.health.v1`, for reflection. */
+export const healthDefinition: PackageDefinition = loadSync(protoPath, {
+  enums: String,
+});
 
 /**
  * `grpc.health.v1.Health`: what of the server serves, by service.
@@ -33,6 +39,7 @@ export class Health {
   async check(): Promise<void> {
     const { registry, galleries, store, online, log } = this.#context;
     try {
+      await store.probe();
       const disk = await store.status();
       if (this.#isEnding) return;
       const embeds =
