@@ -116,10 +116,12 @@ export class GalleryDraft {
     return true;
   }
 
-  /** Plans the deletion of entries whose time is over. */
-  sweep(): void {
-    for (const row of this.#rows.expired(this.#context.nowUs))
+  /** Plans the deletion of entries whose time is over. @returns how many */
+  sweep(): number {
+    const over = this.#rows.expired(this.#context.nowUs);
+    for (const row of over)
       if (!this.#removed.has(row.sequence)) this.#delete(row);
+    return over.length;
   }
 
   /** Entries as the transaction leaves them so far. */

@@ -36,6 +36,8 @@ export interface GalleryStoreOptions {
   readonly tail?: number;
   /** Default 256. */
   readonly maxGalleries?: number;
+  /** Told how many entries a write has deleted because their time was over. */
+  readonly onExpire?: (gallery: string, entries: number) => void;
   /** Makes ids for entries that come without; default ULIDs. */
   readonly newEntryId?: () => string;
   /** `onnxruntime` searches exactly without the addon, and says so; default faiss where it can be loaded. */
@@ -80,6 +82,7 @@ export class GalleryStore {
       hasSnapshots: hasFaiss,
       exactBelow: options.exactBelow ?? 20_000,
       tail: options.tail ?? 20_000,
+      onExpire: options.onExpire ?? (() => undefined),
       newEntryId: options.newEntryId ?? (() => ulid(clock.now())),
     };
     this.#sweeper = setInterval(() => {
@@ -189,6 +192,7 @@ export class GalleryStore {
    * Entries, kept crops, index, snapshots.
    *
    * @throws {GalleryNotFoundError}
+   * @throws {StoreFullError} or {StoreReadOnlyError}: then nothing is deleted
    */
   async delete(name: string): Promise<void> {
     const gallery = this.get(name);
@@ -196,6 +200,10 @@ export class GalleryStore {
     this.#making.add(name);
     try {
       await gallery.destroy();
+    } catch (error) {
+      const isWhole = gallery.describe().state !== "closed";
+      if (isWhole) this.#galleries.set(name, gallery);
+      throw error;
     } finally {
       this.#making.delete(name);
     }

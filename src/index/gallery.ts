@@ -1,7 +1,7 @@
 import { join } from "node:path";
 
 import type { Clock } from "#core/clock";
-import { ClosedError } from "#core/errors";
+import { ClosedError, type ReidError } from "#core/errors";
 import type { Log } from "#core/log";
 import type { Store, Writer } from "#core/store";
 
@@ -9,6 +9,7 @@ import {
   EntryNotFoundError,
   FeatureDimensionError,
   FilterEmptyError,
+  GalleryNotFoundError,
   SequenceAheadError,
 } from "./errors.js";
 import { hasConditions, passes, type Filter } from "./filter.js";
@@ -54,6 +55,7 @@ export interface GalleryContext {
   readonly hasSnapshots: boolean;
   readonly exactBelow: number;
   readonly tail: number;
+  readonly onExpire: (gallery: string, entries: number) => void;
   readonly newEntryId: () => string;
 }
 
@@ -70,7 +72,7 @@ interface PendingWrite {
 // One transaction takes what has queued up behind the last: enrollments of several calls share a flush.
 const itemsInTransaction = 1024;
 
-/** One gallery. Every method but `describe` throws ClosedError after `close` or deletion. */
+/** One gallery. Every method but `describe` throws ClosedError after `close`, GalleryNotFoundError after deletion. */
 export class Gallery {
   readonly #context: GalleryContext;
   readonly #rows: GalleryRows;
@@ -85,6 +87,7 @@ export class Gallery {
   #indexBytes = 0;
   #state: GalleryState = "ready";
   #closed: Promise<void> | undefined;
+  #isDestroyed = false;
 
   private constructor(
     context: GalleryContext,
@@ -183,7 +186,7 @@ export class Gallery {
   }
 
   /**
-   * The nearest entries of each query.
+   * The nearest entries of each query; without queries, what every search says of the gallery.
    *
    * @throws {FeatureDimensionError} queries are not [Q, D]
    * @throws {SequenceAheadError} `minSequence` is beyond the last write
@@ -193,7 +196,7 @@ export class Gallery {
     this.#assertOpen();
     const { dimension } = this.#record;
     const { queries, minSequence = 0, view = "basic", freshness } = request;
-    if (queries.length === 0 || queries.length % dimension !== 0)
+    if (queries.length % dimension !== 0)
       throw new FeatureDimensionError(this.name, dimension, queries.length);
     // An acknowledged write is seen by every later read: only the index itself may have to be waited for.
     if (minSequence > this.#record.sequence)
@@ -357,12 +360,17 @@ export class Gallery {
     return this.#closed;
   }
 
-  /** Closes the gallery and removes it from store and disk; used by `GalleryStore`. */
+  /**
+   * Closes the gallery and removes it from store and disk; used by `GalleryStore`.
+   *
+   * @throws {StoreFullError} or {StoreReadOnlyError}: then it is open and whole as before
+   */
   async destroy(): Promise<void> {
     this.#assertOpen();
     const { store, tables } = this.#context;
     const { name, number } = this.#record;
-    this.#closed = (async () => {
+    this.#isDestroyed = true;
+    const removing = (async () => {
       await this.#committing;
       await store.write((writer) => {
         writer.remove(tables.galleries, name);
@@ -372,12 +380,22 @@ export class Gallery {
             end: [number + 1],
           });
       });
-      await this.#inTurn(async () => {
+    })();
+    this.#closed = removing.then(() =>
+      this.#inTurn(async () => {
         await this.#gate.write(() => this.#index.close());
         await deleteSnapshots(snapshotFolder(store, this.#record));
+      }),
+    );
+    try {
+      await this.#closed;
+    } catch (error) {
+      await removing.catch(() => {
+        this.#isDestroyed = false;
+        this.#closed = undefined;
       });
-    })();
-    await this.#closed;
+      throw error;
+    }
   }
 
   async #close(): Promise<void> {
@@ -421,6 +439,8 @@ export class Gallery {
     plan: (draft: GalleryDraft) => Outcome,
     inTransaction: InTransaction<Outcome> | undefined,
   ): Promise<Outcome> {
+    // It may have been closed or deleted while the caller waited for room.
+    this.#assertOpen();
     return new Promise<Outcome>((resolve, reject) => {
       let outcome: Outcome;
       this.#enqueue({
@@ -488,18 +508,19 @@ export class Gallery {
   }
 
   async #commit(group: readonly PendingWrite[]): Promise<void> {
-    const { store, tables, newEntryId } = this.#context;
+    const { store, tables, newEntryId, onExpire } = this.#context;
     const nowUs = this.#nowUs();
     const draft = new GalleryDraft(this.#rows, this.#record, {
       nowUs,
       newEntryId,
     });
-    draft.sweep();
+    const expired = draft.sweep();
     for (const write of group) write.plan(draft);
     await store.write((writer) => {
       draft.write(writer, tables);
       for (const write of group) write.inTransaction(writer);
     });
+    if (expired > 0) onExpire(this.name, expired);
     // From here on it is durable; searches see it whole or not at all.
     await this.#gate.write(async () => {
       this.#record = draft.record;
@@ -534,8 +555,10 @@ export class Gallery {
     return Math.round(this.#context.clock.now() * 1000);
   }
 
-  #closedError(): ClosedError {
-    return new ClosedError(`gallery "${this.name}"`);
+  #closedError(): ReidError {
+    return this.#isDestroyed
+      ? new GalleryNotFoundError(this.name)
+      : new ClosedError(`gallery "${this.name}"`);
   }
 
   #assertOpen(): void {

@@ -12,7 +12,7 @@ export type KeepResponse = (writer: Writer, response: Uint8Array) => void;
 export interface IdentifiedRequest {
   /** The caller's UUID. */
   readonly requestId: string;
-  /** The request's bytes, its method in front: the same id with other bytes is refused. */
+  /** The method's path and the request's bytes: the same id with others is refused. */
   readonly request: Uint8Array;
 }
 
@@ -24,18 +24,22 @@ interface KeptResponse {
 
 // api.md section 2: "The server keeps the response for 24 h".
 const keptForMs = 24 * 60 * 60 * 1000;
+const sweptAtOnce = 256;
 
 /** Responses kept for 24 h by request id, in the transaction of the write they answer. */
 export class RequestLog {
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #table: Table<KeptResponse>;
+  /** [keptAtMs, request id]: what is old is found without reading what is not. */
+  readonly #times: Table<Uint8Array>;
   readonly #underWay = new Map<string, Promise<Uint8Array>>();
 
   constructor(store: Store, clock: Clock) {
     this.#store = store;
     this.#clock = clock;
     this.#table = store.table<KeptResponse>("requests", "data");
+    this.#times = store.table("request-times", "bytes");
   }
 
   /**
@@ -69,6 +73,7 @@ export class RequestLog {
         response,
         keptAtMs: now,
       });
+      writer.put(this.#times, [now, requestId], new Uint8Array());
     });
     this.#underWay.set(requestId, calling);
     try {
@@ -80,14 +85,19 @@ export class RequestLog {
 
   /** Forgets what is older than 24 h. */
   async sweep(): Promise<void> {
-    const now = this.#clock.now();
-    const old: string[] = [];
-    for (const { key, value } of this.#table.range())
-      if (now - value.keptAtMs >= keptForMs && typeof key === "string")
-        old.push(key);
-    if (old.length === 0) return;
-    await this.#store.write((writer) => {
-      for (const key of old) writer.remove(this.#table, key);
-    });
+    const end = [this.#clock.now() - keptForMs + 1];
+    for (;;) {
+      const old = [...this.#times.range({ end, limit: sweptAtOnce })];
+      if (old.length === 0) return;
+      await this.#store.write((writer) => {
+        for (const { key } of old) {
+          writer.remove(this.#times, key);
+          const [keptAtMs, requestId] = key as readonly [number, string];
+          // The id may have been used again since, after its 24 h.
+          if (this.#table.get(requestId)?.keptAtMs === keptAtMs)
+            writer.remove(this.#table, requestId);
+        }
+      });
+    }
   }
 }

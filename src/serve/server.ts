@@ -207,6 +207,11 @@ async function openParts(
     exactBelow: config.search.exactBelow,
     tail: config.search.tail,
     maxGalleries: config.limits.galleries,
+    onExpire: (gallery, entries) =>
+      telemetry.add("reid.gallery.writes", entries, {
+        gallery,
+        write: "expire",
+      }),
   });
   closers.push(() => galleries.close());
   const operations = await OperationLog.open(store, clock, log);

@@ -290,10 +290,14 @@ describe("gallery", () => {
       }),
   );
 
-  test("hides an entry from the moment it expires, and deletes it when swept", () =>
+  test("hides an entry from the moment it expires, and deletes and counts it when swept", () =>
     inFolder(async (folder) => {
       const clock = new SteppedClock();
-      const open = await openGalleries(folder, { clock });
+      const over: [string, number][] = [];
+      const open = await openGalleries(folder, {
+        clock,
+        onExpire: (name, entries) => over.push([name, entries]),
+      });
       const gallery = await open.galleries.create({
         ...spec,
         defaultTtlMs: 60_000,
@@ -313,6 +317,7 @@ describe("gallery", () => {
       await open.galleries.sweep();
       assert.equal(gallery.describe().entryCount, 1);
       assert.equal(gallery.describe().sequence, 3);
+      assert.deepEqual(over, [["door", 1]]);
       await open.close();
     }));
 
@@ -389,7 +394,7 @@ describe("gallery", () => {
       });
       await open.galleries.delete("door");
       await assert.rejects(gallery.search({ queries: feature("a"), k: 1 }), {
-        code: "CLOSED",
+        code: "GALLERY_NOT_FOUND",
       });
       assert.throws(() => open.galleries.get("door"), {
         code: "GALLERY_NOT_FOUND",

@@ -1,0 +1,176 @@
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { connect, type Client } from "#cli/client";
+import { watchHealth } from "../support/health-client.js";
+import { writeTinyBundle } from "../support/tiny-bundle.js";
+import {
+  noiseCrop,
+  refused,
+  startWireServer,
+  unitFeature,
+} from "../support/wire-server.js";
+
+const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
+const hasPrlimit = spawnSync("prlimit", ["--version"]).status === 0;
+
+const search = ({ SearchService }: Client) =>
+  SearchService.Search({
+    gallery: "g",
+    k: 1,
+    queries: [{ feature: unitFeature(1) }],
+  });
+
+const enroll = ({ GalleryService }: Client, entryId: string) =>
+  GalleryService.Enroll({
+    gallery: "g",
+    enrollments: [{ feature: unitFeature(1), entry: { entryId } }],
+  });
+
+describe("a disk that is full", () => {
+  test("refuses writes with STORE_FULL, names no folder, and goes on reading", async () => {
+    let freeBytes = 1e12;
+    const full = await startWireServer(
+      { store: { min_free_bytes: 1_000_000 } },
+      { store: { freeBytes: () => Promise.resolve(freeBytes) } },
+    );
+    try {
+      const { client } = full;
+      const { GalleryService } = client;
+      await GalleryService.CreateGallery({ gallery: { name: "g" } });
+      await enroll(client, "e");
+      freeBytes = 10;
+      const error = await refused(enroll(client, "f"), "STORE_FULL");
+      assert.equal(error.kind, "resource-exhausted");
+      assert.ok(!("folder" in error.facts));
+      assert.ok(!error.message.includes(full.folder), error.message);
+      assert.equal((await search(client)).results[0].hits.length, 1);
+    } finally {
+      await full.close();
+    }
+  });
+
+  test("leaves a gallery whole that could not be deleted", async () => {
+    // Regression: it was closed and gone from every list, and there again after the next start.
+    let freeBytes = 1e12;
+    const full = await startWireServer(
+      { store: { min_free_bytes: 1_000_000 } },
+      { store: { freeBytes: () => Promise.resolve(freeBytes) } },
+    );
+    try {
+      const { client } = full;
+      const { GalleryService } = client;
+      await GalleryService.CreateGallery({ gallery: { name: "g" } });
+      await enroll(client, "e");
+      freeBytes = 10;
+      await refused(
+        GalleryService.DeleteGallery({ gallery: "g" }),
+        "STORE_FULL",
+      );
+      assert.equal((await search(client)).results[0].hits.length, 1);
+      freeBytes = 1e12;
+      await enroll(client, "f");
+      await GalleryService.DeleteGallery({ gallery: "g" });
+      await refused(
+        GalleryService.GetGallery({ gallery: "g" }),
+        "GALLERY_NOT_FOUND",
+      );
+    } finally {
+      await full.close();
+    }
+  });
+});
+
+describe(
+  "a disk that takes no writes",
+  { skip: hasPrlimit ? false : "no prlimit here" },
+  () => {
+    test("fails writes with STORE_READ_ONLY, serves reads, and is found again when it takes them", async () => {
+      // Regression: a commit that failed ended the process.
+      const folder = await mkdtemp(join(tmpdir(), "reid-read-only-"));
+      await writeTinyBundle(join(folder, "models"), "door");
+      const server = await startLimited(folder);
+      const client = connect(server.address);
+      const galleries = watchHealth(server.address, "reid.v1.GalleryService");
+      const all = watchHealth(server.address, "");
+      try {
+        const { GalleryService, EmbedService } = client;
+        await GalleryService.CreateGallery({ gallery: { name: "g" } });
+        await enroll(client, "e");
+        await galleries.until("SERVING");
+        server.limitFiles("4096");
+        for (const write of [
+          enroll(client, "f"),
+          GalleryService.CreateGallery({ gallery: { name: "h" } }),
+          GalleryService.DeleteGallery({ gallery: "g" }),
+        ]) {
+          const error = await refused(write, "STORE_READ_ONLY");
+          assert.equal(error.kind, "failed-precondition");
+          assert.ok(!error.message.includes(folder), error.message);
+        }
+        await galleries.until("NOT_SERVING");
+        await all.until("SERVING");
+        assert.equal((await search(client)).results[0].hits.length, 1);
+        await EmbedService.Embed({ crops: [noiseCrop(1)] });
+        server.limitFiles("unlimited");
+        await galleries.until("SERVING");
+        const { results } = await enroll(client, "f");
+        assert.equal(results[0].error, null);
+      } finally {
+        galleries.close();
+        all.close();
+        client.close();
+        await server.end();
+        await rm(folder, { recursive: true, force: true });
+      }
+    });
+  },
+);
+
+/** A server of its own process, whose files can be kept from growing while it runs. */
+async function startLimited(folder: string) {
+  const config = join(folder, "reid.yaml");
+  await writeFile(config, "store:\n  min_free_bytes: 0\n");
+  const line = [
+    ...[process.execPath, main, "serve", "--models", join(folder, "models")],
+    ...["--data", join(folder, "data"), "--listen", "127.0.0.1:0"],
+    ...["--metrics", "", "--device", "cpu", "--config", config],
+  ];
+  // The signal that tells of the limit would end the process: with it ignored, the write fails.
+  const running = spawn(
+    "sh",
+    ["-c", 'trap "" XFSZ; exec "$@"', "sh", ...line],
+    {
+      stdio: ["ignore", "pipe", "pipe"],
+    },
+  );
+  let said = "";
+  const address = await new Promise<string>((resolve, reject) => {
+    const listen = (chunk: Buffer): void => {
+      said += chunk.toString();
+      const found = /ready: (127\.0\.0\.1:\d+)/.exec(said)?.[1];
+      if (found !== undefined) resolve(found);
+    };
+    running.stdout.on("data", listen);
+    running.stderr.on("data", listen);
+    running.on("close", () =>
+      reject(new assert.AssertionError({ message: `server ended: ${said}` })),
+    );
+  });
+  return {
+    address,
+    limitFiles: (bytes: string) => {
+      const limit = [`--pid=${running.pid}`, `--fsize=${bytes}:`];
+      assert.equal(spawnSync("prlimit", limit).status, 0);
+    },
+    end: () =>
+      new Promise<void>((resolve) => {
+        running.on("close", () => resolve());
+        running.kill("SIGTERM");
+      }),
+  };
+}
