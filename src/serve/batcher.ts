@@ -71,6 +71,10 @@ export class Batcher<Job, Result> {
     bulk: [],
   };
   readonly #depths: Record<Priority, number> = { interactive: 0, bulk: 0 };
+  readonly #arriving: Record<Priority, ((place: Place) => void)[]> = {
+    interactive: [],
+    bulk: [],
+  };
   #running = new Set<Promise<void>>();
   #sinceBulk = 0;
   #msPerJob = 0;
@@ -113,15 +117,47 @@ export class Batcher<Job, Result> {
         { depth, limit },
         Math.max(50, Math.ceil(waitMs / 2)),
       );
-    this.#depths[priority] += count;
-    return Array.from({ length: count }, () => {
-      let isTaken = true;
-      const leave = () => {
-        if (isTaken) this.#depths[priority] -= 1;
-        isTaken = false;
+    return Array.from({ length: count }, () => this.#newPlace(priority));
+  }
+
+  /**
+   * Takes one place, waiting in turn for it where the queue is full.
+   *
+   * @returns  a promise only where there was something to wait for; it rejects as `submit` does
+   */
+  place(priority: Priority, signal: AbortSignal): Place | Promise<Place> {
+    if (this.#isClosed) throw new ClosedError("batcher");
+    if (this.#depths[priority] < this.limit(priority))
+      return this.#newPlace(priority);
+    const waiting = this.#arriving[priority];
+    return new Promise((resolve, reject) => {
+      const arrive = (place: Place) => {
+        signal.removeEventListener("abort", onAbort);
+        resolve(place);
       };
-      return { priority, leave };
+      const onAbort = () => {
+        waiting.splice(waiting.indexOf(arrive), 1);
+        reject(abortError(signal, "queue"));
+      };
+      if (signal.aborted) {
+        reject(abortError(signal, "queue"));
+        return;
+      }
+      signal.addEventListener("abort", onAbort, { once: true });
+      waiting.push(arrive);
     });
+  }
+
+  #newPlace(priority: Priority): Place {
+    this.#depths[priority] += 1;
+    let isTaken = true;
+    const leave = () => {
+      if (!isTaken) return;
+      isTaken = false;
+      this.#depths[priority] -= 1;
+      this.#arriving[priority].shift()?.(this.#newPlace(priority));
+    };
+    return { priority, leave };
   }
 
   /**
@@ -159,6 +195,9 @@ export class Batcher<Job, Result> {
   async close(): Promise<void> {
     this.#isClosed = true;
     clearTimeout(this.#timer);
+    for (const priority of priorities)
+      for (const arrive of this.#arriving[priority].splice(0))
+        arrive(this.#newPlace(priority));
     for (const priority of priorities)
       for (const waiting of this.#queues[priority].splice(0)) {
         waiting.place.leave();

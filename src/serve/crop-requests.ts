@@ -11,8 +11,8 @@ import type { CropInput } from "./inference.js";
 /** A crop of a request with what the camera knows of it, parsed. */
 export interface RequestCrop {
   readonly input: CropInput;
-  /** Path of the pixels in the request. */
-  readonly pixelsField: string;
+  /** Path of the crop in the request. */
+  readonly field: string;
   readonly cropId: string;
   readonly cameraId: string;
   readonly trackId: string;
@@ -33,12 +33,26 @@ export function cropFromWire(crop: Crop__Output, field: string): RequestCrop {
     input: isRaw
       ? { raw: rawFromWire(raw, `${field}.raw`) }
       : { encoded: crop.encoded ?? new Uint8Array() },
-    pixelsField: isRaw ? `${field}.raw` : `${field}.encoded`,
+    field,
     cropId: optionalId(crop.cropId, `${field}.crop_id`),
     cameraId: optionalId(crop.cameraId, `${field}.camera_id`),
     trackId: optionalId(crop.trackId, `${field}.track_id`),
     capturedAtUs: microseconds(crop.capturedAt, `${field}.captured_at`),
   };
+}
+
+/** The path in the request that a failure of a crop's pixels is about. */
+export function pixelsField(crop: RequestCrop, error: ReidError): string {
+  const { input, field } = crop;
+  if (!("raw" in input)) return `${field}.encoded`;
+  const { widthPx, heightPx, strideBytes = 3 * widthPx } = input.raw;
+  const parts: Readonly<Record<string, string>> = {
+    CROP_EMPTY: ".data",
+    CROP_TOO_SMALL: widthPx <= heightPx ? ".width_px" : ".height_px",
+    CROP_TOO_LARGE: widthPx >= heightPx ? ".width_px" : ".height_px",
+    PIXELS_SIZE: strideBytes < 3 * widthPx ? ".stride_bytes" : ".data",
+  };
+  return `${field}.raw${parts[error.code] ?? ""}`;
 }
 
 /** The outcome of `parse`, or the failure it threw: one item's failure is not the call's. */

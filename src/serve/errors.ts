@@ -1,8 +1,14 @@
 import { ReidError } from "#core/errors";
 
-/** Facts of {@link FieldInvalidError}. */
+/** Least and largest value of a number, ends included. */
+export interface Range {
+  readonly minimum: number;
+  readonly maximum: number;
+}
+
+/** Facts of {@link FieldInvalidError}; `minimum` and `maximum` where the field is a number with a range. */
 export interface FieldInvalidFacts {
-  readonly [name: string]: string;
+  readonly [name: string]: string | number;
   /** Path in the request. */
   readonly field: string;
   readonly received: string;
@@ -15,12 +21,18 @@ export class FieldInvalidError extends ReidError<FieldInvalidFacts> {
   readonly kind = "invalid-argument";
 
   /** @param expected  range or form, in words */
-  constructor(field: string, received: unknown, expected: string) {
+  constructor(
+    field: string,
+    received: unknown,
+    expected: string,
+    range?: Range,
+  ) {
     const shown = showReceived(received);
     super(`${field} is ${shown}: expected ${expected}`, {
       field,
-      received: shown,
+      received: typeof received === "string" ? received.slice(0, 80) : shown,
       expected,
+      ...range,
     });
   }
 }
@@ -56,14 +68,17 @@ export class FeatureFormError extends ReidError<{ problem: string }> {
 }
 
 /** A page token that this server did not give for this request, or one that has expired. */
-export class PageTokenInvalidError extends ReidError<{ problem: string }> {
+export class PageTokenInvalidError extends ReidError<{
+  field: string;
+  problem: string;
+}> {
   readonly code = "PAGE_TOKEN_INVALID";
   readonly kind = "invalid-argument";
 
   constructor(problem: string) {
     super(
       `page_token ${problem}: begin again without one, and keep the other fields as they were`,
-      { problem },
+      { field: "page_token", problem },
     );
   }
 }

@@ -1,12 +1,6 @@
-import { FieldInvalidError } from "./errors.js";
+import { FieldInvalidError, type Range } from "./errors.js";
 import type { Duration__Output } from "./generated/google/protobuf/Duration.js";
 import type { Timestamp__Output } from "./generated/google/protobuf/Timestamp.js";
-
-/** Range of a number, ends included. */
-export interface Range {
-  readonly minimum: number;
-  readonly maximum: number;
-}
 
 const NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
 const ATTRIBUTE_KEY = /^[a-z][a-z0-9_]{0,31}$/;
@@ -53,6 +47,7 @@ export function wholeIn(
     field,
     value,
     `a whole number from ${range.minimum} to ${range.maximum}`,
+    range,
   );
 }
 
@@ -63,7 +58,13 @@ export function numberIn(value: number, field: string, range: Range): number {
     field,
     value,
     `a number from ${range.minimum} to ${range.maximum}`,
+    range,
   );
+}
+
+/** `min_sequence`; what no sequence can reach stays above every one. */
+export function sequenceFrom(value: string): number {
+  return Math.min(Number(value), Number.MAX_SAFE_INTEGER);
 }
 
 /**
@@ -137,8 +138,14 @@ export function milliseconds(
   range: Range,
 ): number | undefined {
   if (value === null) return undefined;
-  const ms = Number(value.seconds) * 1000 + value.nanos / 1e6;
-  return numberIn(Math.round(ms), `${field} in milliseconds`, range);
+  const ms = Math.round(Number(value.seconds) * 1000 + value.nanos / 1e6);
+  if (ms >= range.minimum && ms <= range.maximum) return ms;
+  throw new FieldInvalidError(
+    field,
+    `${value.seconds} s, ${value.nanos} ns`,
+    `a time from ${range.minimum} to ${range.maximum} ms`,
+    range,
+  );
 }
 
 /** A google.protobuf.Duration of milliseconds. */
@@ -154,21 +161,49 @@ export function duration(ms: number | undefined): {
   };
 }
 
-/** Attributes of an entry or tags of a gallery. @throws {FieldInvalidError} */
+/** Attributes of an entry: keys of a fixed form, values of any text. @throws {FieldInvalidError} */
 export function attributesFrom(
   value: Readonly<Record<string, string>>,
   field: string,
   maximum: number,
 ): Readonly<Record<string, string>> {
   const entries = Object.entries(value);
-  if (entries.length > maximum)
-    throw new FieldInvalidError(field, entries.length, `at most ${maximum}`);
+  requireCount(entries.length, field, maximum);
   for (const [key, text] of entries) {
     if (!ATTRIBUTE_KEY.test(key))
       throw new FieldInvalidError(field, key, "keys like [a-z][a-z0-9_]*");
+    const bytes = Buffer.byteLength(text);
+    if (bytes > ID_BYTES)
+      throw new FieldInvalidError(
+        `${field}[${key}]`,
+        `${bytes} bytes`,
+        `at most ${ID_BYTES} bytes of UTF-8`,
+      );
+  }
+  return value;
+}
+
+/** Tags of a gallery: keys and values are their operators' own. @throws {FieldInvalidError} */
+export function tagsFrom(
+  value: Readonly<Record<string, string>>,
+  field: string,
+  maximum: number,
+): Readonly<Record<string, string>> {
+  const entries = Object.entries(value);
+  requireCount(entries.length, field, maximum);
+  for (const [key, text] of entries) {
+    requireId(key, field);
     optionalId(text, `${field}[${key}]`);
   }
   return value;
+}
+
+function requireCount(count: number, field: string, maximum: number): void {
+  if (count > maximum)
+    throw new FieldInvalidError(field, count, `at most ${maximum}`, {
+      minimum: 0,
+      maximum,
+    });
 }
 
 /** A request id, or undefined where there is none. @throws {FieldInvalidError} no UUID */

@@ -1,6 +1,6 @@
 import type { Filter, Presence, TimeRange } from "#index/filter";
 import { FieldInvalidError } from "./errors.js";
-import { microseconds, optionalId, requireId, wordFrom } from "./fields.js";
+import { microseconds, requireId, wordFrom } from "./fields.js";
 import type { Filter__Output } from "./generated/reid/v1/Filter.js";
 import type { TimeRange__Output } from "./generated/reid/v1/TimeRange.js";
 
@@ -59,7 +59,7 @@ export function filterFrom(
     if (list.length === 0) continue;
     budget.spend(list.length, `${field}.${name}`);
     parsed[key as ListField] = list.map((id, i) =>
-      optionalId(id, `${field}.${name}[${i}]`),
+      requireId(id, `${field}.${name}[${i}]`),
     );
   }
   const captured = timeRangeFrom(filter.captured, `${field}.captured`);
@@ -86,8 +86,8 @@ export function filterFrom(
   if (filter.notBoth !== null) {
     const { identity, cameraId } = filter.notBoth;
     parsed.notBoth = {
-      identity: optionalId(identity, `${field}.not_both.identity`),
-      cameraId: optionalId(cameraId, `${field}.not_both.camera_id`),
+      identity: requireId(identity, `${field}.not_both.identity`),
+      cameraId: requireId(cameraId, `${field}.not_both.camera_id`),
     };
   }
   return parsed;

@@ -12,11 +12,11 @@ import {
   UnsupportedError,
 } from "./errors.js";
 import {
-  attributesFrom,
   countFrom,
   duration,
   milliseconds,
   requireName,
+  tagsFrom,
   timestamp,
   wholeIn,
   wordFrom,
@@ -29,8 +29,15 @@ import { modelFrom } from "./requests.js";
 /** The reserved model name of galleries whose features are made elsewhere. */
 export const EXTERNAL_MODEL = "external";
 
-/** Least and longest time to live: 1 min to 10 years. */
-export const TTL_RANGE_MS = { minimum: 60_000, maximum: 10 * 366 * 86_400_000 };
+const TEN_YEARS_MS = 10 * 366 * 86_400_000;
+
+/** Of one entry: any time to come. */
+export const ENTRY_TTL_MS = { minimum: 1, maximum: TEN_YEARS_MS };
+
+/** Of a gallery's entries by default: 1 min to 10 years. */
+const DEFAULT_TTL_MS = { minimum: 60_000, maximum: TEN_YEARS_MS };
+
+const MAX_TAGS = 16;
 
 /**
  * Parses a gallery that is to be made, its model looked up.
@@ -68,10 +75,10 @@ export function gallerySpecFrom(
   const defaultTtlMs = milliseconds(
     gallery.defaultTtl,
     "gallery.default_ttl",
-    TTL_RANGE_MS,
+    DEFAULT_TTL_MS,
   );
   const maxEntries = countFrom(gallery.maxEntries, "gallery.max_entries");
-  const tags = attributesFrom(gallery.tags, "gallery.tags", 16);
+  const tags = tagsFrom(gallery.tags, "gallery.tags", MAX_TAGS);
   return {
     name,
     index: indexFrom(gallery.index),

@@ -48,6 +48,8 @@ export interface EmbedOptions {
   readonly remainingMs?: number | undefined;
   /** Default embed. */
   readonly origin?: CropOrigin | undefined;
+  /** A place for each crop that {@link Inference.place} gave; default: taken at once or refused. */
+  readonly places?: readonly Place[] | undefined;
 }
 
 /** What became of one crop: its feature, float32 [D] of unit norm, owned by the caller; or why there is none. */
@@ -115,18 +117,23 @@ export class Inference {
     options: EmbedOptions = {},
   ): Promise<Embedded> {
     const { priority = "interactive", signal, origin = "embed" } = options;
-    const model = this.#options.registry.resolve(options.model);
-    const places = this.#batcher.reserve(
-      priority,
-      crops.length,
-      options.remainingMs,
-    );
+    const model = this.#resolve(options);
+    const places = this.#reserve(priority, crops.length, options);
     const outcomes = await Promise.all(
       crops.map((crop, i) => this.#embedOne(crop, model, places[i], signal)),
     );
     for (const outcome of outcomes) this.#count(origin, outcome);
     if (signal?.aborted === true) throw abortError(signal, "encoder");
     return { outcomes, model };
+  }
+
+  /**
+   * A place in the queue, waited for in turn where it is full; given back by `embed` or by `leave`.
+   *
+   * @returns  a promise only where there was something to wait for
+   */
+  place(priority: Priority, signal: AbortSignal): Place | Promise<Place> {
+    return this.#batcher.place(priority, signal);
   }
 
   /** Crops accepted and not yet in the encoder. */
@@ -138,6 +145,29 @@ export class Inference {
   async close(): Promise<void> {
     for (const stop of this.#stopObserving) stop();
     await this.#batcher.close();
+  }
+
+  #resolve({ model, places = [] }: EmbedOptions): LoadedModel {
+    try {
+      return this.#options.registry.resolve(model);
+    } catch (error) {
+      for (const place of places) place.leave();
+      throw error;
+    }
+  }
+
+  #reserve(
+    priority: Priority,
+    count: number,
+    { places, remainingMs, origin = "embed" }: EmbedOptions,
+  ): readonly Place[] {
+    if (places !== undefined) return places;
+    try {
+      return this.#batcher.reserve(priority, count, remainingMs);
+    } catch (error) {
+      if (error instanceof ReidError) this.#count(origin, error, count);
+      throw error;
+    }
   }
 
   async #embedOne(
@@ -216,9 +246,9 @@ export class Inference {
     );
   }
 
-  #count(origin: CropOrigin, outcome: CropOutcome): void {
+  #count(origin: CropOrigin, outcome: CropOutcome, crops = 1): void {
     const code = outcome instanceof ReidError ? outcome.code : "ok";
-    this.#options.telemetry.add("reid.crops", 1, { origin, outcome: code });
+    this.#options.telemetry.add("reid.crops", crops, { origin, outcome: code });
   }
 
   #observe(): readonly (() => void)[] {

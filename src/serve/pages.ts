@@ -56,16 +56,28 @@ export class Pages {
     return Buffer.from(text).toString("base64url");
   }
 
-  /** Cuts one page out of a sorted list, by key. */
+  /**
+   * Cuts one page out of a sorted list.
+   *
+   * @param compare  orders an item against the key that the page before ended with; that item may be gone
+   */
   slice<Item>(
     items: readonly Item[],
     page: PageRequest,
-    keyOf: (item: Item) => string,
+    {
+      keyOf,
+      compare,
+    }: {
+      readonly keyOf: (item: Item) => string;
+      readonly compare: (item: Item, key: string) => number;
+    },
   ): { readonly items: readonly Item[]; readonly next: string | undefined } {
-    const last = items.findIndex((item) => keyOf(item) === page.after);
-    if (page.after !== undefined && last < 0)
-      throw new PageTokenInvalidError("speaks of an item that is gone");
-    const start = last + 1;
+    const { after } = page;
+    const first =
+      after === undefined
+        ? 0
+        : items.findIndex((item) => compare(item, after) > 0);
+    const start = first < 0 ? items.length : first;
     const slice = items.slice(start, start + page.size);
     const end = slice.at(-1);
     const isLast = start + page.size >= items.length || end === undefined;

@@ -1,7 +1,9 @@
 import type { Priority } from "./batcher.js";
-import { BatchTooLargeError } from "./errors.js";
-import type { FeatureEncoding } from "./features.js";
+import type { ReidError } from "#core/errors";
+import { BatchTooLargeError, FieldInvalidError } from "./errors.js";
+import { MAX_VALUES_FEATURES, type FeatureEncoding } from "./features.js";
 import { requireName, wordFrom } from "./fields.js";
+import type { Feature__Output } from "./generated/reid/v1/Feature.js";
 import type { ModelVersion__Output } from "./generated/reid/v1/ModelVersion.js";
 import type { ModelReference } from "./registry.js";
 
@@ -64,4 +66,37 @@ export function requireBatch(
 ): void {
   if (items.length === 0 || items.length > maximum)
     throw new BatchTooLargeError(field, items.length, maximum);
+}
+
+/** Checks how many features came as `values`. @throws {FieldInvalidError} */
+export function requireFewValuesIn(
+  items: readonly { readonly feature?: Feature__Output | null }[],
+  field: string,
+): void {
+  const positions = [...items.keys()].filter(
+    (i) => (items[i].feature?.values.length ?? 0) > 0,
+  );
+  if (positions.length > MAX_VALUES_FEATURES)
+    throw new FieldInvalidError(
+      `${field}[${positions[MAX_VALUES_FEATURES]}].feature.values`,
+      `one of ${positions.length} features`,
+      `f32le or f16le for more than ${MAX_VALUES_FEATURES}`,
+    );
+}
+
+/** Which part of an item each failure is about, where that is always the same. */
+const itemParts: Readonly<Record<string, string>> = {
+  ENTRY_EXISTS: ".entry.entry_id",
+  ENTRY_NOT_FOUND: ".entry_id",
+  FEATURE_DIMENSION: ".feature",
+  FEATURE_FORM: ".feature",
+  FEATURE_NOT_FINITE: ".feature",
+  FEATURE_NOT_UNIT: ".feature",
+  MODEL_INCOMPATIBLE: ".crop",
+  MODEL_MISMATCH: ".feature.model",
+};
+
+/** The path in the request that the failure of one item is about. */
+export function itemField(error: ReidError, item: string): string {
+  return `${item}${itemParts[error.code] ?? ""}`;
 }

@@ -21,7 +21,9 @@ export class TrackPool {
   readonly cameraId: string;
   readonly trackId: string;
   readonly model: ModelVersion;
-  readonly #sum: Float64Array;
+  readonly #dimension: number;
+  /** From the first crop on: a track whose crops all fail costs nothing. */
+  #sum: Float64Array | undefined;
   #count = 0;
   #startUs = Infinity;
   #endUs = 0;
@@ -34,7 +36,7 @@ export class TrackPool {
     this.cameraId = track.cameraId;
     this.trackId = track.trackId;
     this.model = model;
-    this.#sum = new Float64Array(dimension);
+    this.#dimension = dimension;
   }
 
   /** Crops pooled so far. */
@@ -44,7 +46,8 @@ export class TrackPool {
 
   /** @param feature  float32 [D], unit norm; only read */
   add(feature: Float32Array, capturedAtUs: number): void {
-    for (let i = 0; i < feature.length; i++) this.#sum[i] += feature[i];
+    const sum = (this.#sum ??= new Float64Array(this.#dimension));
+    for (let i = 0; i < feature.length; i++) sum[i] += feature[i];
     this.#count++;
     this.#startUs = Math.min(this.#startUs, capturedAtUs);
     this.#endUs = Math.max(this.#endUs, capturedAtUs + 1);
@@ -52,7 +55,7 @@ export class TrackPool {
 
   /** The mean, or undefined where no crop was pooled or the crops cancel out. */
   mean(): TrackMean | undefined {
-    if (this.#count === 0) return undefined;
+    if (this.#sum === undefined) return undefined;
     const mean = Float32Array.from(this.#sum, (sum) => sum / this.#count);
     const agreement = norm(mean);
     if (agreement === 0) return undefined;

@@ -99,25 +99,25 @@ describe("Embed", () => {
       "too few raw bytes",
       { raw: { ...noiseCrop(1).raw, data: Buffer.alloc(599) } },
       "PIXELS_SIZE",
-      "crops[1].raw",
+      "crops[1].raw.data",
     ],
     [
       "a stride shorter than a row",
       { raw: { ...noiseCrop(1).raw, strideBytes: 29 } },
       "PIXELS_SIZE",
-      "crops[1].raw",
+      "crops[1].raw.stride_bytes",
     ],
     [
       "a side under 8 px",
       { raw: { ...noiseCrop(1).raw, heightPx: 7, data: Buffer.alloc(210) } },
       "CROP_TOO_SMALL",
-      "crops[1].raw",
+      "crops[1].raw.height_px",
     ],
     [
       "a side over 4096 px",
       { raw: { ...noiseCrop(1).raw, widthPx: 5000 } },
       "CROP_TOO_LARGE",
-      "crops[1].raw",
+      "crops[1].raw.width_px",
     ],
     [
       "no pixel format",
@@ -199,9 +199,9 @@ describe("StreamEmbed", () => {
     } | null;
     readonly track?: { readonly cropCount: number } | null;
   };
-  const talk = (messages: readonly object[]) =>
+  const talk = (messages: readonly object[], to = wire) =>
     new Promise<{ answers: Answer[]; code: number }>((resolve) => {
-      const stream = wire.client.streamEmbed();
+      const stream = to.client.streamEmbed();
       const answers: Answer[] = [];
       let code = 0;
       stream.on("data", (answer: Answer) => answers.push(answer));
@@ -234,6 +234,32 @@ describe("StreamEmbed", () => {
     const failed = results.find((one) => one.correlationId === "2");
     assert.equal(failed?.result?.error?.reason, "CROP_UNDECODABLE");
     assert.equal(answers.at(-1)?.track?.cropCount, 2);
+  });
+
+  test("reads no further while the queue is full, and answers every crop", async () => {
+    // Regression: crops within the window were refused with OVERLOADED.
+    const narrow = await startWireServer({ limits: { queue_interactive: 2 } });
+    try {
+      const count = 40;
+      const { answers, code } = await talk(
+        [
+          { open: { window: 64 } },
+          ...Array.from({ length: count }, (_, i) => ({
+            crop: { correlationId: String(i), crop: noiseCrop(i) },
+          })),
+        ],
+        narrow,
+      );
+      assert.equal(code, 0);
+      const results = answers.flatMap(({ result }) => result ?? []);
+      assert.equal(results.length, count);
+      assert.deepEqual(
+        results.filter(({ result }) => result?.error),
+        [],
+      );
+    } finally {
+      await narrow.close();
+    }
   });
 
   test("refuses a crop beyond the window for itself, and lives", async () => {

@@ -156,7 +156,7 @@ describe("Enroll", () => {
       { crop: { encoded: Buffer.alloc(0) } },
       {},
       { feature: unitFeature(5), entry: { attributes: { "Not A Key": "1" } } },
-      { feature: unitFeature(6), ttl: { seconds: "1" } },
+      { feature: unitFeature(6), ttl: { seconds: "-1" } },
       { feature: unitFeature(7) },
     ]);
     assert.deepEqual(
@@ -178,7 +178,16 @@ describe("Enroll", () => {
         "ok",
       ],
     );
-    assert.equal(results[9].error?.field, "enrollments[9].crop.encoded");
+    assert.deepEqual(
+      [1, 4, 8, 9, 12].map((i) => results[i].error?.field),
+      [
+        "enrollments[1].feature",
+        "enrollments[4].feature",
+        "enrollments[8].feature.model",
+        "enrollments[9].crop.encoded",
+        "enrollments[12].ttl",
+      ],
+    );
   });
 
   test("answers a repeated request id as before, and refuses it for another request", async () => {
@@ -328,6 +337,39 @@ describe("Search", () => {
     }
   });
 
+  test("answers OK where every query failed", async () => {
+    // Regression: a call of which no query was left to search with failed as a whole.
+    const { results, sequence } = await search([{ entryId: "nobody" }, {}]);
+    assert.deepEqual(
+      results.map(({ error }) => [error?.reason, error?.field]),
+      [
+        ["ENTRY_NOT_FOUND", "queries[0].entry_id"],
+        ["FIELD_INVALID", "queries[1]"],
+      ],
+    );
+    assert.ok(Number(sequence) > 0);
+  });
+
+  test("takes no empty id in a filter: a missing field is different from every value", async () => {
+    for (const filter of [
+      { cameraIn: [""] },
+      { identityNotIn: [""] },
+      { notBoth: { identity: "p1" } },
+    ])
+      await refused(search([query], { filter }), "FIELD_INVALID");
+  });
+
+  test("says the range of k in the facts", async () => {
+    const { facts } = await refused(
+      search([query, query], { k: 5001 }),
+      "FIELD_INVALID",
+    );
+    assert.deepEqual(
+      [facts["field"], facts["received"], facts["minimum"], facts["maximum"]],
+      ["k", "5001", "1", "5000"],
+    );
+  });
+
   test("refuses k of 0 and over the limit, too many queries, and broken envelopes", async () => {
     await refused(search([query], { k: 0 }), "FIELD_INVALID");
     await refused(search([query], { k: 10_001 }), "FIELD_INVALID");
@@ -355,7 +397,8 @@ describe("Search", () => {
       search([query], { model: { name: "door", version: 2 } }),
       "MODEL_MISMATCH",
     );
-    await refused(search([query], { minSequence: "99999" }), "SEQUENCE_AHEAD");
+    for (const minSequence of ["99999", "18446744073709551615"])
+      await refused(search([query], { minSequence }), "SEQUENCE_AHEAD");
     await refused(search([query], { group: {} }), "UNSUPPORTED");
     await refused(search([query], { rerank: {} }), "UNSUPPORTED");
   });

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import {
+  Client,
   credentials,
   loadPackageDefinition,
   type GrpcObject,
@@ -13,7 +15,7 @@ import { protoPath as healthProto } from "grpc-health-check";
 import { parseConfig } from "#core/config";
 import { silentLog } from "#core/log";
 import { startServer } from "#serve/server";
-import { messageOptions, protoFiles } from "#serve/protocol";
+import { messageOptions, protoFiles, serviceNames } from "#serve/protocol";
 import { rpcNames, rpcs } from "#serve/rpcs";
 import {
   noiseCrop,
@@ -29,8 +31,12 @@ before(async () => {
 });
 after(() => wire.close());
 
-/** Calls any method, streaming or not, with an empty request; gives how it ended. */
-function callRaw(service: string, method: string): Promise<ServiceError> {
+/** Calls any method, streaming or not, with a request, empty by default; gives how it failed. */
+function callRaw(
+  service: string,
+  method: string,
+  request: object = {},
+): Promise<ServiceError> {
   const loaded = loadPackageDefinition(
     loadSync([...protoFiles], messageOptions),
   );
@@ -68,7 +74,7 @@ function callRaw(service: string, method: string): Promise<ServiceError> {
         path,
         requestSerialize,
         responseDeserialize,
-        {},
+        request,
         { deadline },
         end,
       );
@@ -113,6 +119,62 @@ describe("a failed call", () => {
     );
     assert.equal(error.kind, "not-found");
     assert.equal(error.facts["gallery"], "nowhere");
+  });
+});
+
+describe("the field that a refused call is about", () => {
+  /** Bytes of `field` as the first field of a FieldViolation. */
+  const violation = (field: string) =>
+    Buffer.concat([Buffer.from([10, field.length]), Buffer.from(field)]);
+  const cases = [
+    ["GalleryService", "ListGalleries", { pageToken: "no" }, "page_token"],
+    [
+      "GalleryService",
+      "CreateGallery",
+      { gallery: { name: "x" }, requestId: "no" },
+      "request_id",
+    ],
+    ["EmbedService", "Embed", {}, "crops"],
+    ["SearchService", "Search", { queries: [{}] }, "k"],
+  ] as const;
+  for (const [service, method, request, field] of cases)
+    test(`is ${field} for ${service}/${method}`, async () => {
+      const error = await callRaw(service, method, request);
+      assert.equal(error.code, 3);
+      const [bytes] = error.metadata.get("grpc-status-details-bin");
+      assert.ok(bytes instanceof Buffer && bytes.includes(violation(field)));
+    });
+
+  test("is request_id where one was used for another call, also of another method", async () => {
+    const requestId = randomUUID();
+    const request = { gallery: { name: "once" }, requestId };
+    await wire.client.GalleryService.CreateGallery(request);
+    const error = await callRaw("GalleryService", "CreateGallery", {
+      gallery: { name: "twice" },
+      requestId,
+    });
+    const [bytes] = error.metadata.get("grpc-status-details-bin");
+    assert.ok(bytes instanceof Buffer);
+    assert.ok(bytes.includes("REQUEST_ID_REUSED"));
+    assert.ok(bytes.includes(violation("request_id")));
+    const enrollment = { feature: unitFeature(1) };
+    await refused(
+      wire.client.GalleryService.Enroll({
+        gallery: "once",
+        enrollments: [enrollment],
+        requestId,
+      }),
+      "REQUEST_ID_REUSED",
+    );
+    await wire.client.GalleryService.DeleteGallery({ gallery: "once" });
+    assert.equal(
+      (await wire.client.GalleryService.CreateGallery(request)).gallery?.name,
+      "once",
+    );
+    await refused(
+      wire.client.GalleryService.GetGallery({ gallery: "once" }),
+      "GALLERY_NOT_FOUND",
+    );
   });
 });
 
@@ -195,6 +257,32 @@ describe("health", () => {
   });
 });
 
+describe("reflection", () => {
+  for (const version of ["v1", "v1alpha"])
+    test(`lists every service under ${version}, health included`, async () => {
+      const client = new Client(wire.address, credentials.createInsecure());
+      const call = client.makeBidiStreamRequest(
+        `/grpc.reflection.${version}.ServerReflection/ServerReflectionInfo`,
+        (bytes: Buffer) => bytes,
+        (bytes: Buffer) => bytes,
+      );
+      const answer = new Promise<Buffer>((resolve, reject) => {
+        call.on("data", resolve);
+        call.on("error", reject);
+      });
+      // list_services, field 7, with any text.
+      call.write(Buffer.from([0x3a, 1, 0x2a]));
+      const names = await answer;
+      call.end();
+      for (const name of [
+        "grpc.health.v1.Health",
+        ...serviceNames.map((one) => `reid.v1.${one}`),
+      ])
+        assert.ok(names.includes(name), name);
+      client.close();
+    });
+});
+
 describe("starting", () => {
   const start = (serve: object) =>
     startServer({
@@ -211,8 +299,9 @@ describe("starting", () => {
       log: silentLog,
     });
 
-  test("is refused on an address that others can reach", async () => {
+  test("is refused on an address that others can reach, for calls and for metrics", async () => {
     await refused(start({ listen: "0.0.0.0:0" }), "LISTEN_INSECURE");
+    await refused(start({ metrics: "0.0.0.0:0" }), "LISTEN_INSECURE");
   });
 
   test("warns at each start where insecure is meant", async () => {
@@ -249,42 +338,6 @@ describe("starting", () => {
 
   test("fails where another process, or this one, has the data folder", async () => {
     await refused(start({ data: join(wire.folder, "data") }), "STORE_LOCKED");
-  });
-});
-
-describe("a disk that is full", () => {
-  test("refuses writes with STORE_FULL and goes on reading", async () => {
-    let freeBytes = 1e12;
-    const full = await startWireServer(
-      { store: { min_free_bytes: 1_000_000 } },
-      { store: { freeBytes: () => Promise.resolve(freeBytes) } },
-    );
-    try {
-      const { GalleryService, SearchService } = full.client;
-      await GalleryService.CreateGallery({ gallery: { name: "g" } });
-      await GalleryService.Enroll({
-        gallery: "g",
-        enrollments: [{ feature: unitFeature(1), entry: { entryId: "e" } }],
-      });
-      freeBytes = 10;
-      const error = await refused(
-        GalleryService.Enroll({
-          gallery: "g",
-          enrollments: [{ feature: unitFeature(2) }],
-        }),
-        "STORE_FULL",
-      );
-      assert.equal(error.kind, "resource-exhausted");
-      assert.ok(!("folder" in error.facts));
-      const { results } = await SearchService.Search({
-        gallery: "g",
-        k: 1,
-        queries: [{ feature: unitFeature(1) }],
-      });
-      assert.equal(results[0].hits[0].entry?.entryId, "e");
-    } finally {
-      await full.close();
-    }
   });
 });
 

@@ -1,5 +1,10 @@
 import { ReidError } from "#core/errors";
-import { attempt, cropFromWire, type RequestCrop } from "../crop-requests.js";
+import {
+  attempt,
+  cropFromWire,
+  pixelsField,
+  type RequestCrop,
+} from "../crop-requests.js";
 import { FieldInvalidError } from "../errors.js";
 import {
   featureToWire,
@@ -45,8 +50,13 @@ async function embed(
 ): Promise<EmbedResponse> {
   requireBatch(request.crops, "crops", context.config.limits.crops);
   const encoding = encodingFrom(request.encoding);
-  requireFewValues(encoding, request.crops.length);
   const isPooled = poolingFrom(request.pooling);
+  const tracks = new Set(
+    request.crops
+      .filter(({ trackId }) => isPooled && trackId !== "")
+      .map(({ cameraId, trackId }) => trackKey(cameraId, trackId)),
+  );
+  requireFewValues(encoding, request.crops.length + tracks.size);
   const isObserved = observeFrom(request.observe);
   const priority = priorityFrom(request.priority);
   const pin = modelFrom(request.model);
@@ -70,15 +80,15 @@ async function embed(
           error: failureFrom(
             outcome,
             context.log,
-            fieldOf(item, `crops[${i}]`),
+            fieldOf(item, outcome, `crops[${i}]`),
           ),
         }
       : { cropId, feature: featureToWire(outcome, model, encoding) };
   });
-  const tracks = isPooled ? poolTracks(context, items, outcomes, model) : [];
+  const means = isPooled ? poolTracks(context, items, outcomes, model) : [];
   return {
     results,
-    tracks: tracks.map((track) => trackToWire(track, encoding)),
+    tracks: means.map((track) => trackToWire(track, encoding)),
     model: { name: model.name, version: model.version },
   };
 }
@@ -101,7 +111,8 @@ export async function embedItems(
 ): Promise<EmbeddedItems> {
   const inputs: CropInput[] = [];
   for (const item of items)
-    if (!(item instanceof ReidError)) inputs.push(item.input);
+    if (item instanceof ReidError) countRefused(context, item, options);
+    else inputs.push(item.input);
   const { outcomes, model } = await context.inference.embed(inputs, options);
   let next = 0;
   return {
@@ -110,6 +121,14 @@ export async function embedItems(
     ),
     model,
   };
+}
+
+function countRefused(
+  { telemetry }: ServiceContext,
+  { code }: ReidError,
+  { origin = "embed" }: EmbedOptions,
+): void {
+  telemetry.add("reid.crops", 1, { origin, outcome: code });
 }
 
 /** Lets online mode learn from what was embedded with an active version; never waits. */
@@ -141,9 +160,10 @@ export function observe(
 /** The path a failure speaks of: the pixels' where the item could be parsed. */
 export function fieldOf(
   item: RequestCrop | ReidError,
+  error: ReidError,
   otherwise: string,
 ): string {
-  return item instanceof ReidError ? otherwise : item.pixelsField;
+  return item instanceof ReidError ? otherwise : pixelsField(item, error);
 }
 
 /** A deadline for the queue; none where the call has none. */

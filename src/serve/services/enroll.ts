@@ -9,6 +9,7 @@ import {
   attempt,
   cropFromWire,
   keptCrop,
+  pixelsField,
   type RequestCrop,
 } from "../crop-requests.js";
 import { FieldInvalidError, ModelIncompatibleError } from "../errors.js";
@@ -18,22 +19,28 @@ import {
   microseconds,
   milliseconds,
   optionalId,
+  requireName,
 } from "../fields.js";
 import {
+  ENTRY_TTL_MS,
   EXTERNAL_MODEL,
   onExistingFrom,
-  TTL_RANGE_MS,
 } from "../gallery-requests.js";
 import type { Enrollment__Output } from "../generated/reid/v1/Enrollment.js";
 import type { EnrollRequest__Output } from "../generated/reid/v1/EnrollRequest.js";
 import type { EnrollResponse } from "../generated/reid/v1/EnrollResponse.js";
 import type { EnrollResult } from "../generated/reid/v1/EnrollResult.js";
-import { priorityFrom, requireBatch } from "../requests.js";
+import {
+  itemField,
+  priorityFrom,
+  requireBatch,
+  requireFewValuesIn,
+} from "../requests.js";
 import { failureFrom } from "../status.js";
 import type { Call } from "./call.js";
 import type { ServiceContext } from "./context.js";
 import { serviceDefinition } from "./definitions.js";
-import { embedItems, fieldOf, finite } from "./embed.js";
+import { embedItems, finite } from "./embed.js";
 import { identified, openGallery } from "./gallery.js";
 
 /** An enrolment that was parsed: with its feature, or with the crop that one is made of. */
@@ -53,14 +60,16 @@ export async function enroll(
   const { Enroll } = serviceDefinition("GalleryService");
   const { limits } = context.config;
   requireBatch(request.enrollments, "enrollments", limits.enrollments);
+  requireFewValuesIn(request.enrollments, "enrollments");
   const onExisting = onExistingFrom(request.onExisting);
   const priority = priorityFrom(request.priority);
-  const id = identified(request, Enroll.requestSerialize);
-  const gallery = openGallery(context, request.gallery);
-  const description = gallery.describe();
+  const name = requireName(request.gallery, "gallery");
+  const id = identified(request, Enroll);
   const bytes = await context.galleries.requests.once(
     id,
     async (keep: KeepResponse) => {
+      const gallery = openGallery(context, name);
+      const description = gallery.describe();
       const parsed = request.enrollments.map((item, i) =>
         attempt(() =>
           parseEnrollment(context, item, `enrollments[${i}]`, description),
@@ -124,15 +133,17 @@ function parseEnrollment(
     const own = optionalId(value ?? "", `${path}.${name}`);
     return own === "" ? otherwise : own;
   };
-  const ttlMs = milliseconds(item.ttl, `${field}.ttl`, TTL_RANGE_MS);
+  const ttlMs = milliseconds(item.ttl, `${field}.ttl`, ENTRY_TTL_MS);
   const expiresAtUs =
     ttlMs === undefined
       ? microseconds(entry?.expiresAt ?? null, `${path}.expires_at`)
       : (clock.now() + ttlMs) * 1000;
+  // A crop is taken at its arrival at the latest; of a feature nobody knows.
+  const arrivedAtUs = crop === undefined ? undefined : clock.now() * 1000;
   const capturedAtUs =
     microseconds(entry?.capturedAt ?? null, `${path}.captured_at`) ??
     crop?.capturedAtUs ??
-    clock.now() * 1000;
+    arrivedAtUs;
   const entryId = text(entry?.entryId, "entry_id");
   return {
     field,
@@ -151,7 +162,7 @@ function parseEnrollment(
       identity: text(entry?.identity, "identity"),
       cameraId: text(entry?.cameraId, "camera_id", crop?.cameraId),
       trackId: text(entry?.trackId, "track_id", crop?.trackId),
-      capturedAtUs,
+      ...(capturedAtUs === undefined ? {} : { capturedAtUs }),
       attributes: attributesFrom(
         entry?.attributes ?? {},
         `${path}.attributes`,
@@ -222,7 +233,9 @@ function responseFrom(
         !(parsed instanceof ReidError) &&
         parsed.crop !== undefined &&
         item instanceof ReidError;
-      const path = isPixels ? fieldOf(parsed.crop, field) : field;
+      const path = isPixels
+        ? pixelsField(parsed.crop, error)
+        : itemField(error, field);
       return { error: failureFrom(error, context.log, path) };
     }
     return {

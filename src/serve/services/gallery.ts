@@ -42,11 +42,10 @@ export function galleryService(
     })),
     ListGalleries: unary(context, "GalleryService/ListGalleries", (request) => {
       const page = pages.read(request, "galleries", config.limits.pageSize);
-      const { items, next } = pages.slice(
-        galleries.list(),
-        page,
-        ({ name }) => name,
-      );
+      const { items, next } = pages.slice(galleries.list(), page, {
+        keyOf: ({ name }) => name,
+        compare: ({ name }, key) => (name > key ? 1 : name < key ? -1 : 0),
+      });
       return {
         galleries: items.map((one) => galleryToWire(one.describe())),
         nextPageToken: pages.token(next, "galleries"),
@@ -92,12 +91,16 @@ export function openGallery(context: ServiceContext, name: string): Gallery {
 /** A request's id with the bytes it goes for; undefined where the caller gave none. @throws {FieldInvalidError} */
 export function identified<Request extends { readonly requestId: string }>(
   request: Request,
-  serialize: (request: Request) => Uint8Array,
+  method: {
+    readonly path: string;
+    requestSerialize(request: Request): Uint8Array;
+  },
 ): IdentifiedRequest | undefined {
   const requestId = requestIdFrom(request.requestId);
-  return requestId === undefined
-    ? undefined
-    : { requestId, request: serialize({ ...request, requestId }) };
+  if (requestId === undefined) return undefined;
+  const bytes = method.requestSerialize({ ...request, requestId });
+  const path = Buffer.from(`${method.path}\n`);
+  return { requestId, request: Buffer.concat([path, bytes]) };
 }
 
 async function createGallery(
@@ -109,7 +112,7 @@ async function createGallery(
   const { gallery } = request;
   if (gallery === null)
     throw new FieldInvalidError("gallery", "", "a gallery with a name");
-  const id = identified(request, CreateGallery.requestSerialize);
+  const id = identified(request, CreateGallery);
   const bytes = await galleries.requests.once(
     id,
     async (keep: KeepResponse) => {

@@ -86,15 +86,24 @@ function listClusters(
   const page = context.pages.read(request, bound, most);
   const memory = openMemory(context, request.memory);
   // The cursor is the clustering and the cluster: an earlier clustering goes on where it was, or is gone.
-  const [number, cluster] = (page.after ?? "").split(":");
+  const [number, ...cluster] = (page.after ?? "").split(":");
   const { clustering, clusters } = memory.clusters(
     minSize,
     page.after === undefined ? undefined : countFrom(number, "page_token"),
   );
   const { items, next } = context.pages.slice(
     clusters,
-    { size: page.size, after: page.after === undefined ? undefined : cluster },
-    ({ clusterId }) => String(clusterId),
+    {
+      size: page.size,
+      after: page.after === undefined ? undefined : cluster.join(":"),
+    },
+    {
+      keyOf: ({ size, clusterId }) => `${size}:${clusterId}`,
+      compare: (one, key) => {
+        const [size, clusterId] = key.split(":").map(Number);
+        return one.size === size ? one.clusterId - clusterId : size - one.size;
+      },
+    },
   );
   return {
     clusters: items.map((one) => clusterToWire(one, memory, encoding)),
@@ -183,7 +192,7 @@ async function recluster(
   const { eps } = request;
   if (eps !== undefined)
     numberIn(eps, "eps", { minimum: Number.MIN_VALUE, maximum: 1 });
-  const id = identified(request, Recluster.requestSerialize);
+  const id = identified(request, Recluster);
   const memory = openMemory(context, request.memory);
   const bytes = await requests.once(id, async (keep) => {
     const operation = await memory.recluster(eps);

@@ -31,7 +31,10 @@ export function modelService(context: ServiceContext): ModelServiceHandlers {
       const all = registry
         .list()
         .filter((facts) => name === "" || facts.name === name);
-      const { items, next } = pages.slice(all, page, showModel);
+      const { items, next } = pages.slice(all, page, {
+        keyOf: showModel,
+        compare: compareModels,
+      });
       return {
         models: await Promise.all(
           items.map((facts) => modelToWire(context, facts)),
@@ -57,13 +60,21 @@ export function modelService(context: ServiceContext): ModelServiceHandlers {
   };
 }
 
+/** By name, then version falling; the key is another one's `name/version`. */
+function compareModels(facts: ModelFacts, key: string): number {
+  const [name, version] = key.split("/");
+  if (facts.name !== name) return facts.name > name ? 1 : -1;
+  return Number(version) - facts.version;
+}
+
 /** A model version as the wire has it. */
 async function modelToWire(
   context: ServiceContext,
   facts: ModelFacts,
 ): Promise<ModelInfo> {
   const { manifest, name, version } = facts;
-  const written = await stat(facts.folder);
+  // A version that is loaded serves on when its folder is gone.
+  const written = await stat(facts.folder).catch(() => undefined);
   return {
     model: { name, version },
     state: states[facts.state],
@@ -74,7 +85,9 @@ async function modelToWire(
     sha256: manifest.sha256,
     metrics: manifest.metrics,
     // The manifest holds no time, so that the same training gives the same bytes: the folder's is the bundle's.
-    createdAt: timestamp(Math.floor(written.mtimeMs) * 1000),
+    createdAt: timestamp(
+      written === undefined ? undefined : Math.floor(written.mtimeMs) * 1000,
+    ),
     loadedAt: timestamp(
       facts.loadedAtMs === undefined ? undefined : facts.loadedAtMs * 1000,
     ),

@@ -4,7 +4,12 @@ import type { Gallery } from "#index/gallery";
 import type { GalleryDescription, QueryHits } from "#index/gallery-types";
 import { indexKinds } from "#index/index-kinds";
 import { ModelMismatchError } from "#index/errors";
-import { attempt, cropFromWire, type RequestCrop } from "../crop-requests.js";
+import {
+  attempt,
+  cropFromWire,
+  pixelsField,
+  type RequestCrop,
+} from "../crop-requests.js";
 import { entryToWire, isLargeView, viewFrom } from "../entries.js";
 import {
   FieldInvalidError,
@@ -13,10 +18,10 @@ import {
 } from "../errors.js";
 import { featureFromWire, featureToWire } from "../features.js";
 import {
-  countFrom,
   numberIn,
   optionalId,
   requireId,
+  sequenceFrom,
   wholeIn,
   wordFrom,
 } from "../fields.js";
@@ -27,11 +32,17 @@ import type { SearchRequest__Output } from "../generated/reid/v1/SearchRequest.j
 import type { SearchResponse } from "../generated/reid/v1/SearchResponse.js";
 import type { SearchResult } from "../generated/reid/v1/SearchResult.js";
 import type { SearchServiceHandlers } from "../generated/reid/v1/SearchService.js";
-import { modelFrom, priorityFrom, requireBatch } from "../requests.js";
+import {
+  itemField,
+  modelFrom,
+  priorityFrom,
+  requireBatch,
+  requireFewValuesIn,
+} from "../requests.js";
 import { failureFrom } from "../status.js";
 import { rejectUnary, unary, type Call } from "./call.js";
 import type { ServiceContext } from "./context.js";
-import { embedItems, fieldOf, finite } from "./embed.js";
+import { embedItems, finite } from "./embed.js";
 import { openGallery } from "./gallery.js";
 
 /** One query, parsed: its feature or the crop that one is made of, and its own filter. */
@@ -126,8 +137,8 @@ async function search(
     const item = parsed[i];
     const field =
       item instanceof ReidError || item.crop === undefined
-        ? `queries[${i}]`
-        : fieldOf(item.crop, `queries[${i}]`);
+        ? itemField(one, `queries[${i}]`)
+        : pixelsField(item.crop, one);
     return { queryId, error: failureFrom(one, context.log, field) };
   });
   return {
@@ -144,14 +155,18 @@ function envelopeFrom(
 ) {
   const { limits } = context.config;
   requireBatch(request.queries, "queries", limits.queries);
+  requireFewValuesIn(request.queries, "queries");
   const k = wholeIn(request.k, "k", { minimum: 1, maximum: limits.hits });
   const view = viewFrom(request.view);
   const most = isLargeView(view) ? limits.largeHits : limits.hits;
-  if (k * request.queries.length > most)
+  const mostEach = Math.floor(most / request.queries.length);
+  if (k > mostEach)
     throw new FieldInvalidError(
       "k",
-      `${k} for ${request.queries.length} queries`,
-      `at most ${most} hits in all${isLargeView(view) ? " with features or crops" : ""}`,
+      k,
+      `at most ${mostEach}: ${most} hits for all ${request.queries.length} queries` +
+        (isLargeView(view) ? " where features or crops are returned" : ""),
+      { minimum: 1, maximum: mostEach },
     );
   if (request.group !== null)
     throw new UnsupportedError("group", "group the hits by identity yourself");
@@ -170,7 +185,7 @@ function envelopeFrom(
   );
   if (effort !== 0 && mode === "exact")
     throw new FieldInvalidError("effort", effort, "none with mode EXACT");
-  const minSequence = countFrom(request.minSequence, "min_sequence");
+  const minSequence = sequenceFrom(request.minSequence);
   const filter = filterFrom(request.filter, "filter", budget);
   const freshness = wordFrom(request.freshness, "freshness", "FRESHNESS", {
     UNSPECIFIED: "acknowledged",

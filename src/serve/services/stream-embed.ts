@@ -12,7 +12,7 @@ import type { StreamCrop__Output } from "../generated/reid/v1/StreamCrop.js";
 import type { StreamEmbedOpen__Output } from "../generated/reid/v1/StreamEmbedOpen.js";
 import type { StreamEmbedRequest__Output } from "../generated/reid/v1/StreamEmbedRequest.js";
 import type { StreamEmbedResponse } from "../generated/reid/v1/StreamEmbedResponse.js";
-import type { Priority } from "../batcher.js";
+import type { Place, Priority } from "../batcher.js";
 import { OverloadedError } from "../inference-errors.js";
 import type { LoadedModel, ModelReference } from "../registry.js";
 import {
@@ -75,6 +75,9 @@ class EmbedStream {
   readonly #pools = new Map<string, OpenPool>();
   #opened: Opened | undefined;
   #model: LoadedModel | undefined;
+  /** Crops that wait for a place in the queue, and whether the client leaves its answers unread. */
+  #waiting = 0;
+  #isUnread = false;
   #isEnded = false;
   #isDraining = false;
 
@@ -213,7 +216,10 @@ class EmbedStream {
     const cropId = message.crop?.cropId ?? "";
     let outcome: Float32Array | ReidError;
     try {
+      const places =
+        item instanceof ReidError ? [] : [await this.#place(opened.priority)];
       const embedded = await embedItems(this.#context, [item], {
+        places,
         model,
         priority: opened.priority,
         signal: this.#call.signal,
@@ -231,7 +237,7 @@ class EmbedStream {
       isObserved: opened.isObserved,
     });
     if (outcome instanceof ReidError) {
-      const field = fieldOf(item, "crop.crop");
+      const field = fieldOf(item, outcome, "crop.crop");
       this.#answerFailure(correlationId, cropId, outcome, field);
       return;
     }
@@ -239,6 +245,27 @@ class EmbedStream {
       pool?.add(outcome, item.capturedAtUs ?? this.#context.clock.now() * 1000);
     const feature = featureToWire(outcome, model, opened.encoding);
     this.#send({ result: { correlationId, result: { cropId, feature } } });
+  }
+
+  /** Reads no further while the queue is full: the client's own buffers fill, and it can drop its oldest crop. */
+  async #place(priority: Priority): Promise<Place> {
+    const place = this.#context.inference.place(priority, this.#call.signal);
+    if (!(place instanceof Promise)) return place;
+    this.#waiting += 1;
+    this.#steer();
+    try {
+      return await place;
+    } finally {
+      this.#waiting -= 1;
+      this.#steer();
+    }
+  }
+
+  #steer(): void {
+    const isStopped = this.#waiting > 0 || this.#isUnread;
+    if (isStopped === this.#stream.isPaused()) return;
+    if (isStopped) this.#stream.pause();
+    else this.#stream.resume();
   }
 
   #answerFailure(
@@ -337,9 +364,13 @@ class EmbedStream {
   /** A client that does not read is not read from either: what it is owed stays bounded by the window. */
   #send(message: StreamEmbedResponse): void {
     if (this.#isEnded) return;
-    if (this.#stream.write(message) || this.#stream.isPaused()) return;
-    this.#stream.pause();
-    this.#stream.once("drain", () => this.#stream.resume());
+    if (this.#stream.write(message) || this.#isUnread) return;
+    this.#isUnread = true;
+    this.#steer();
+    this.#stream.once("drain", () => {
+      this.#isUnread = false;
+      this.#steer();
+    });
   }
 
   #countStream(change: number): void {
