@@ -44,7 +44,7 @@ export class ModelNotFoundError extends ReidError<{ model: string }> {
 
   constructor(model: string) {
     super(
-      `there is no model ${model}: list the models, or publish a bundle under that name`,
+      `there is no model "${model}": list the models, or publish a bundle under that name`,
       { model },
     );
   }

@@ -1,9 +1,8 @@
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
 import { parentPort, workerData } from "node:worker_threads";
-import {
-  InferenceSession,
-  listSupportedBackends,
-  Tensor,
-} from "onnxruntime-node";
+import { InferenceSession, Tensor } from "onnxruntime-node";
 import { assert, dataFromError, ShapeError } from "#core/errors";
 import { InferenceUnavailableError } from "./inference-errors.js";
 import type {
@@ -98,11 +97,19 @@ async function openSession(
   throw new InferenceUnavailableError(encoder.key, failures.join("; "));
 }
 
-/** CUDA where this build of the engine has it, and the processor; or exactly what was asked for. */
+/** CUDA where its provider is installed, and the processor; or exactly what was asked for. */
 function candidates(device: Device): readonly Exclude<Device, "auto">[] {
   if (device !== "auto") return [device];
-  const hasCuda = listSupportedBackends().some((one) => one.name === "cuda");
-  return hasCuda ? ["cuda", "cpu"] : ["cpu"];
+  return hasCudaProvider() ? ["cuda", "cpu"] : ["cpu"];
+}
+
+/** The engine lists CUDA wherever it could be installed, and trying it in vain writes an error to stderr. */
+function hasCudaProvider(): boolean {
+  const engine = dirname(
+    createRequire(import.meta.url).resolve("onnxruntime-node/package.json"),
+  );
+  const libraries = join(engine, "bin/napi-v6", process.platform, process.arch);
+  return existsSync(join(libraries, "libonnxruntime_providers_cuda.so"));
 }
 
 async function run(

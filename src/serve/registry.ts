@@ -171,10 +171,17 @@ export class ModelRegistry {
     return known.loading;
   }
 
-  /** Looks at the folder again: versions published meanwhile are listed from then on. */
+  /**
+   * Looks at the folder again: versions published meanwhile are listed from then on, those taken away no
+   * longer, unless they are loaded.
+   */
   async refresh(): Promise<void> {
     const { folder, log } = this.#options;
     const { bundles, broken } = await listBundles(folder);
+    const present = new Set(bundles.map(({ manifest }) => showModel(manifest)));
+    for (const [key, { loaded, loading }] of this.#known)
+      if (!present.has(key) && loaded === undefined && loading === undefined)
+        this.#known.delete(key);
     for (const entry of bundles) {
       // Version 0 is a run's own bundle: it was not published and has no number to pin.
       const key = showModel(entry.manifest);
@@ -220,7 +227,7 @@ export class ModelRegistry {
     const model = name === undefined || name === "" ? this.defaultModel : name;
     if (model === "") throw new NoActiveModelError("");
     const isKnown = this.names().includes(model);
-    if (!isKnown) throw new ModelNotFoundError(`"${model}"`);
+    if (!isKnown) throw new ModelNotFoundError(model);
     const wanted = version === 0 ? this.#active.get(model) : version;
     if (wanted === undefined) throw new NoActiveModelError(model);
     const key = showModel({ name: model, version: wanted });

@@ -13,6 +13,7 @@ import {
 } from "#core/address";
 import { systemClock, type Clock } from "#core/clock";
 import type { Config } from "#core/config";
+import { ReidError } from "#core/errors";
 import type { Log } from "#core/log";
 import { startMetricsServer } from "#core/metrics-server";
 import { Store, type StoreOptions } from "#core/store";
@@ -20,13 +21,14 @@ import { createTelemetry, type Telemetry } from "#core/telemetry";
 import { GalleryStore } from "#index/gallery-store";
 import { CallCounter } from "./drain.js";
 import { InsecureListenError, ShuttingDownError } from "./errors.js";
+import { EXTERNAL_MODEL } from "./gallery-requests.js";
 import { InferencePool, planWorkers } from "./inference-pool.js";
 import { Inference } from "./inference.js";
 import { OnlineMode } from "./online.js";
 import { OperationLog } from "./operations.js";
 import { Pages } from "./pages.js";
 import { protoFolder } from "./protocol.js";
-import { ModelRegistry } from "./registry.js";
+import { ModelRegistry, showModel } from "./registry.js";
 import { observeStore } from "./store-metrics.js";
 import { adminService } from "./services/admin.js";
 import type { ServiceContext } from "./services/context.js";
@@ -214,6 +216,7 @@ async function openParts(
       }),
   });
   closers.push(() => galleries.close());
+  await loadGalleryModels(galleries, registry, log);
   const operations = await OperationLog.open(store, clock, log);
   closers.push(() => operations.close());
   const online = config.serve.online
@@ -249,6 +252,28 @@ async function openParts(
     for (const stop of unobserve) stop();
   });
   return { store, pool, registry, inference, galleries, operations, online };
+}
+
+/** Crops sent to a gallery are embedded with its version, whatever is active: that has to be loaded too. */
+async function loadGalleryModels(
+  galleries: GalleryStore,
+  registry: ModelRegistry,
+  log: Log,
+): Promise<void> {
+  for (const gallery of galleries.list()) {
+    const { model } = gallery.describe();
+    if (model.name === EXTERNAL_MODEL) continue;
+    try {
+      await registry.load(model);
+    } catch (error) {
+      if (!(error instanceof ReidError)) throw error;
+      log.warn("a gallery's model could not be loaded: it takes no crops", {
+        gallery: gallery.name,
+        model: showModel(model),
+        error,
+      });
+    }
+  }
 }
 
 function addServices(server: Server, context: ServiceContext): void {
