@@ -1,6 +1,7 @@
 import type { GalleryIndex, Found } from "./gallery-index.js";
 import { compareIds, type GalleryRows, type Row } from "./gallery-rows.js";
 import type { SearchRequest } from "./gallery-types.js";
+import { SearchCancelledError } from "./errors.js";
 import { compileFilter, type CompiledFilter, type Filter } from "./filter.js";
 
 /** Entries found for one query. */
@@ -117,26 +118,38 @@ export async function searchRows(
     rows: [],
     exact: true,
   }));
-  await Promise.all(
-    [...groups].map(async ([own, positions]) => {
-      const filter = await compileFilter(
-        scope.rows,
-        [request.filter, own],
-        scope.nowUs,
-      );
-      if (filter.survivors === 0) return;
-      const selective =
-        filter.ids !== undefined && filter.survivors < scope.exactBelow;
-      const mode = request.mode === "exact" || selective ? "exact" : "index";
-      const found = await searchGroup(
-        scope,
-        request,
-        rowsAt(queries, positions, dimension),
-        { filter, mode },
-      );
-      positions.forEach((q, i) => (results[q] = found[i]));
-    }),
-  );
+  const searchOne = async (
+    filter: CompiledFilter,
+    positions: readonly number[],
+  ): Promise<void> => {
+    if (filter.survivors === 0) return;
+    const selective =
+      filter.ids !== undefined && filter.survivors < scope.exactBelow;
+    const mode = request.mode === "exact" || selective ? "exact" : "index";
+    const found = await searchGroup(
+      scope,
+      request,
+      rowsAt(queries, positions, dimension),
+      { filter, mode },
+    );
+    positions.forEach((q, i) => (results[q] = found[i]));
+  };
+  const searches: Promise<void>[] = [];
+  try {
+    // Filters one after another, so that one turn of the main thread looks at few rows; searches beside them.
+    for (const [own, positions] of groups) {
+      const filters = [request.filter, own];
+      const filter = await compileFilter(scope.rows, filters, scope.nowUs);
+      if (request.signal?.aborted === true) throw new SearchCancelledError();
+      const search = searchOne(filter, positions);
+      // Waited for below, also where a filter comes to nothing: until then its failure is nobody's surprise.
+      search.catch(() => undefined);
+      searches.push(search);
+    }
+  } finally {
+    await Promise.allSettled(searches);
+  }
+  await Promise.all(searches);
   return results;
 }
 
