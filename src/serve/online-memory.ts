@@ -102,6 +102,7 @@ export class OnlineMemory {
   #changeCount = 0;
   #clusteringCount = 0;
   #lastEndedMs = -Infinity;
+  #clusterTimer: NodeJS.Timeout | undefined;
   #last: Promise<unknown> = Promise.resolve();
   #flushTimer: NodeJS.Timeout | undefined;
   #flushing: Promise<void> | undefined;
@@ -275,6 +276,7 @@ export class OnlineMemory {
     this.#abort.abort();
     await this.#last.catch(() => undefined);
     await this.#clusterer.close();
+    clearTimeout(this.#clusterTimer);
     clearTimeout(this.#flushTimer);
     await this.#flush();
     clearTimeout(this.#flushTimer);
@@ -299,6 +301,7 @@ export class OnlineMemory {
     this.#newRowCount = state.newRowCount;
     this.#changeCount = state.newRowCount;
     this.#drift.setPrototypes(prototypesOf(clusterings.at(-1)));
+    this.#clusterIfDue();
   }
 
   #state(): MemoryState {
@@ -322,13 +325,24 @@ export class OnlineMemory {
     return found;
   }
 
+  /** Clusters where enough rows have changed: now, or when the least time since the last clustering is over. */
   #clusterIfDue(): void {
     const { config, clock, log, model } = this.#options;
-    const isDue =
-      this.#changeCount >= config.reclusterRows &&
-      this.#clusteringCount === 0 &&
-      clock.monotonic() - this.#lastEndedMs >= config.reclusterMinMs;
-    if (!isDue) return;
+    if (
+      this.#isClosed ||
+      this.#clusteringCount > 0 ||
+      this.#changeCount < config.reclusterRows
+    )
+      return;
+    const leftMs =
+      this.#lastEndedMs + config.reclusterMinMs - clock.monotonic();
+    if (leftMs > 0) {
+      this.#clusterTimer ??= setTimeout(() => {
+        this.#clusterTimer = undefined;
+        this.#clusterIfDue();
+      }, leftMs);
+      return;
+    }
     this.#cluster(undefined, this.#abort.signal).catch((error: unknown) => {
       if (!this.#isClosed)
         log.error("clustering failed, the one before stays in force", {
@@ -350,6 +364,8 @@ export class OnlineMemory {
       .finally(() => {
         this.#clusteringCount -= 1;
         this.#lastEndedMs = this.#options.clock.monotonic();
+        // Traffic may have stopped since: nobody else would ask.
+        this.#clusterIfDue();
       });
     this.#last = turn;
     return turn;
@@ -379,8 +395,12 @@ export class OnlineMemory {
         now: () => clock.now(),
         signal,
       });
+      const newRowCount = this.#newRowCount - newBefore;
+      await this.#store.writeClustering(made, {
+        ...this.#state(),
+        newRowCount,
+      });
       this.#newRowCount -= newBefore;
-      await this.#store.writeClustering(made, this.#state());
       this.#clusterings = [...this.#clusterings.slice(-1), made];
       this.#error = undefined;
       this.#drift.setPrototypes(prototypesOf(made));

@@ -306,6 +306,33 @@ describe("OnlineMemory", () => {
     await memory.close();
   });
 
+  test("clusters what came too soon after the last clustering, though nothing comes any more", async () => {
+    const begun: (() => void)[] = [];
+    const second = new Promise<void>((resolve) => {
+      begun.push(() => undefined, resolve);
+    });
+    const memory = await open(
+      { recluster_rows: 40, recluster_min_ms: 50 },
+      {
+        neighbours: (...args) => {
+          begun.shift()?.();
+          return loopNeighbours(...args);
+        },
+      },
+    );
+    memory.observe(model, crops(5, 8));
+    await memory.settle();
+    memory.observe(model, crops(5, 8));
+    assert.equal(memory.facts().state, "learning");
+    await second;
+    await memory.settle();
+    assert.deepEqual(
+      [memory.facts().clustering, memory.facts().newRowCount],
+      [2, 0],
+    );
+    await memory.close();
+  });
+
   for (const [title, rows] of [
     ["nothing at all", []],
     ["one row", [seen(1, 0)]],
