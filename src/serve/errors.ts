@@ -54,6 +54,23 @@ export class BatchTooLargeError extends ReidError<{
   }
 }
 
+/** An answer that is larger than clients take. What a client sends over its limit is refused by the transport. */
+export class MessageTooLargeError extends ReidError<{
+  responseBytes: number;
+  maximumBytes: number;
+}> {
+  readonly code = "MESSAGE_TOO_LARGE";
+  readonly kind = "resource-exhausted";
+
+  constructor(responseBytes: number, maximumBytes: number) {
+    super(
+      `the answer has ${responseBytes} bytes, a message takes ${maximumBytes}: ` +
+        "ask for fewer hits or a smaller page, or for less of each entry",
+      { responseBytes, maximumBytes },
+    );
+  }
+}
+
 /** A feature with none or several encodings, a broken length, or no model. */
 export class FeatureFormError extends ReidError<{ problem: string }> {
   readonly code = "FEATURE_FORM";

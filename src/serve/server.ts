@@ -32,10 +32,7 @@ import { ModelRegistry, showModel } from "./registry.js";
 import { observeStore } from "./store-metrics.js";
 import { adminService } from "./services/admin.js";
 import type { ServiceContext } from "./services/context.js";
-import {
-  packageDefinition,
-  serviceDefinition,
-} from "./services/definitions.js";
+import { packageDefinition, servedDefinition } from "./services/definitions.js";
 import { embedService } from "./services/embed.js";
 import { galleryService } from "./services/gallery.js";
 import { Health, healthDefinition } from "./services/health.js";
@@ -278,13 +275,13 @@ async function loadGalleryModels(
 
 function addServices(server: Server, context: ServiceContext): void {
   const add = server.addService.bind(server);
-  add(serviceDefinition("EmbedService"), embedService(context));
-  add(serviceDefinition("SearchService"), searchService(context));
-  add(serviceDefinition("GalleryService"), galleryService(context));
-  add(serviceDefinition("ModelService"), modelService(context));
-  add(serviceDefinition("MemoryService"), memoryService(context));
-  add(serviceDefinition("OperationService"), operationService(context));
-  add(serviceDefinition("AdminService"), adminService(context));
+  add(servedDefinition("EmbedService"), embedService(context));
+  add(servedDefinition("SearchService"), searchService(context));
+  add(servedDefinition("GalleryService"), galleryService(context));
+  add(servedDefinition("ModelService"), modelService(context));
+  add(servedDefinition("MemoryService"), memoryService(context));
+  add(servedDefinition("OperationService"), operationService(context));
+  add(servedDefinition("AdminService"), adminService(context));
 }
 
 /** Stops taking calls, answers those under way, and cuts what is left when the time is over. */

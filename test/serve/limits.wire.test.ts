@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { randomStream } from "#core/random";
 import {
   noiseCrop,
   refused,
@@ -178,5 +179,63 @@ describe("pages", () => {
     const { nextPageToken: pageToken } = first;
     const second = await galleries().ListGalleries({ pageToken });
     assert.deepEqual(names(second), ["page-c"]);
+  });
+});
+
+describe("answers that are larger than a message", () => {
+  /** A crop of noise whose PNG has some 30 kB. */
+  const largeCrop = (seed: number) => {
+    const random = randomStream(seed, "large crop");
+    const data = Buffer.from(
+      Uint8Array.from({ length: 30_000 }, () => random.below(256)),
+    );
+    const format = "PIXEL_FORMAT_RGB8" as const;
+    return { raw: { data, format, widthPx: 100, heightPx: 100 } };
+  };
+
+  test("are cut into pages by ListEntries, and refused with MESSAGE_TOO_LARGE by Search", async () => {
+    const small = await startWireServer({ limits: { response_bytes: 80_000 } });
+    try {
+      const { GalleryService, SearchService } = small.client;
+      await GalleryService.CreateGallery({
+        gallery: {
+          name: "kept",
+          index: { flat: {} },
+          cropRetention: "CROP_RETENTION_KEEP",
+        },
+      });
+      await GalleryService.Enroll({
+        gallery: "kept",
+        enrollments: ["a", "b", "c"].map((entryId, i) => ({
+          crop: largeCrop(i),
+          entry: { entryId },
+        })),
+      });
+      const pages: string[][] = [];
+      let pageToken = "";
+      do {
+        const page = await GalleryService.ListEntries({
+          gallery: "kept",
+          view: "ENTRY_VIEW_CROP",
+          pageToken,
+        });
+        pages.push(page.entries.map(({ entryId }) => entryId));
+        pageToken = page.nextPageToken;
+      } while (pageToken !== "");
+      assert.deepEqual(pages, [["a", "b"], ["c"]]);
+      const search = (k: number) =>
+        SearchService.Search({
+          gallery: "kept",
+          k,
+          view: "ENTRY_VIEW_CROP",
+          queries: [{ crop: largeCrop(0) }],
+        });
+      assert.equal((await search(2)).results[0].hits.length, 2);
+      const error = await refused(search(3), "MESSAGE_TOO_LARGE");
+      assert.equal(error.kind, "resource-exhausted");
+      assert.equal(error.facts["maximumBytes"], "80000");
+    } finally {
+      await small.close();
+    }
   });
 });

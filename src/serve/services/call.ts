@@ -9,7 +9,7 @@ import {
 import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import { ClosedError, ReidError } from "#core/errors";
-import { ShuttingDownError } from "../errors.js";
+import { MessageTooLargeError, ShuttingDownError } from "../errors.js";
 import { CancelledError, DeadlineError } from "../inference-errors.js";
 import {
   MAX_DEADLINE_MS,
@@ -19,6 +19,7 @@ import {
 } from "../rpcs.js";
 import { wireStatus } from "../status.js";
 import type { ServiceContext } from "./context.js";
+import { serializeResponse } from "./definitions.js";
 
 /** What a handler may know of its call. */
 export interface Call {
@@ -43,7 +44,7 @@ type AnyCall =
  *
  * @param handler  answers, or throws a ReidError that becomes the call's status
  */
-export function unary<Request, Response>(
+export function unary<Request, Response extends object>(
   context: ServiceContext,
   name: RpcName,
   handler: (request: Request, call: Call) => Promise<Response> | Response,
@@ -53,12 +54,17 @@ export function unary<Request, Response>(
     const run = async () => {
       const response = await handler(grpcCall.request, call);
       if (call.signal.aborted) throw abortReason(call.signal);
-      return response;
+      const bytes = serializeResponse(name, response);
+      const { responseBytes } = context.config.limits;
+      if (bytes.length > responseBytes)
+        throw new MessageTooLargeError(bytes.length, responseBytes);
+      return bytes;
     };
     run().then(
-      (response) => {
+      (bytes) => {
         call.finish(undefined);
-        callback(null, response);
+        // `servedDefinition` sends bytes as they are; gRPC's types know messages only.
+        callback(null, bytes as unknown as Response);
       },
       (error: unknown) => callback(call.finish(error)),
     );
@@ -185,7 +191,7 @@ function statusName(code: number): string {
 }
 
 /** A unary RPC that this server does not serve; its message says what to use instead. */
-export function rejectUnary<Request, Response>(
+export function rejectUnary<Request, Response extends object>(
   context: ServiceContext,
   name: RpcName,
 ): handleUnaryCall<Request, Response> {

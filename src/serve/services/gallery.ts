@@ -1,6 +1,7 @@
 import type { Gallery } from "#index/gallery";
 import type {
   DeleteOutcome,
+  Entry,
   EntrySelector,
   GalleryDescription,
 } from "#index/gallery-types";
@@ -24,6 +25,9 @@ import { enroll } from "./enroll.js";
 
 /** Ids that one DeleteEntries may name. */
 const MAX_SELECTED = 1000;
+
+/** More than an entry can have beside its crop: ids, attributes, times; features where there is no crop. */
+const ENTRY_BYTES = 4096;
 
 /** Handlers of GalleryService. */
 export function galleryService(
@@ -152,11 +156,28 @@ function listEntries(
       ? {}
       : { afterSequence: countFrom(page.after, "page_token") }),
   });
-  const next = nextSequence === undefined ? undefined : String(nextSequence);
+  const fitting = entriesThatFit(entries, limits.responseBytes);
+  const isCut = fitting < entries.length;
+  const next = isCut ? entries[fitting - 1].sequence : nextSequence;
   return {
-    entries: entries.map((entry) => entryToWire(entry, model)),
-    nextPageToken: context.pages.token(next, bound),
+    entries: entries
+      .slice(0, fitting)
+      .map((entry) => entryToWire(entry, model)),
+    nextPageToken: context.pages.token(next?.toString(), bound),
   };
+}
+
+/** How many entries, at least one, fit in an answer with their kept crops. */
+function entriesThatFit(
+  entries: readonly Entry[],
+  responseBytes: number,
+): number {
+  let bytes = 0;
+  const first = entries.findIndex(({ crop }) => {
+    bytes += (crop?.length ?? 0) + ENTRY_BYTES;
+    return bytes > responseBytes;
+  });
+  return first < 0 ? entries.length : Math.max(1, first);
 }
 
 async function deleteEntries(
