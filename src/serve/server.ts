@@ -1,4 +1,10 @@
-import { Server, ServerCredentials, type ServerOptions } from "@grpc/grpc-js";
+import {
+  logVerbosity,
+  Server,
+  ServerCredentials,
+  setLogVerbosity,
+  type ServerOptions,
+} from "@grpc/grpc-js";
 import { ReflectionService } from "@grpc/reflection";
 import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
@@ -340,6 +346,8 @@ function listen(server: Server, address: Address): Promise<Address> {
   const { host } = address;
   return new Promise((resolve, reject) => {
     const credentials = ServerCredentials.createInsecure();
+    // What it would write to stderr is in the error that it gives.
+    setLogVerbosity(logVerbosity.NONE);
     server.bindAsync(showAddress(address), credentials, (error, port) => {
       if (error === null) resolve({ host, port });
       else reject(listenError(address, error));

@@ -333,7 +333,13 @@ describe("starting", () => {
       start({ listen: wire.address }),
       "LISTEN_FAILED",
     );
-    assert.match(error.message, /choose another port/);
+    assert.match(error.message, /the port is in use.*choose another port/);
+    const { port } = wire.server.metricsAddress ?? {};
+    const metrics = await refused(
+      start({ metrics: `127.0.0.1:${port}` }),
+      "LISTEN_FAILED",
+    );
+    assert.match(metrics.message, /the port is in use/);
   });
 
   test("fails where another process, or this one, has the data folder", async () => {
