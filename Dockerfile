@@ -7,7 +7,6 @@ COPY build/setup.sh build/addon.sh build/
 RUN build/setup.sh packages
 COPY package.json package-lock.json .npmrc ./
 RUN build/setup.sh npm
-COPY binding.gyp* ./
 COPY native native
 RUN build/setup.sh addon
 COPY tsconfig.json ./

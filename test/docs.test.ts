@@ -6,6 +6,7 @@ import {
   readdir,
   readFile,
   rm,
+  stat,
   writeFile,
 } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -92,6 +93,25 @@ describe("docs/errors.md", () => {
       for (const [, code] of text.matchAll(/readonly code = "([A-Z_0-9]+)"/g))
         assert.ok(codes.has(code), `${code} in src/${name}`);
     }
+  });
+});
+
+describe("Dockerfile", () => {
+  test("builds by steps of build/setup.sh alone, copies what is there, and serves without root", async () => {
+    const [build, image] = (await read("Dockerfile"))
+      .split(/^FROM .*$/m)
+      .slice(1);
+    const steps = [...build.matchAll(/^RUN build\/setup\.sh (\w+)/gm)].map(
+      ([, step]) => step,
+    );
+    assert.deepEqual(steps, ["packages", "npm", "addon", "compile"]);
+    const script = await read("build/setup.sh");
+    for (const step of steps)
+      assert.match(script, new RegExp(`^  ${step}\\) `, "m"));
+    for (const [, sources] of build.matchAll(/^COPY (.*) \S+$/gm))
+      for (const source of sources.split(" ")) await stat(join(root, source));
+    assert.match(image, /^USER node$/m);
+    assert.match(image, /^CMD \["serve", /m);
   });
 });
 
