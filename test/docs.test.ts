@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { execFile } from "node:child_process";
+import { execFile, spawnSync } from "node:child_process";
 import {
   access,
   mkdtemp,
@@ -93,6 +93,18 @@ describe("docs/errors.md", () => {
       for (const [, code] of text.matchAll(/readonly code = "([A-Z_0-9]+)"/g))
         assert.ok(codes.has(code), `${code} in src/${name}`);
     }
+  });
+});
+
+describe("build/licences.js", () => {
+  test("lists every dependency's licence and finds none that is not compatible", () => {
+    const { status, stdout, stderr } = spawnSync(
+      process.execPath,
+      [join(root, "build/licences.js")],
+      { encoding: "utf8" },
+    );
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, /^lmdb@\S+ +MIT +product$/m);
   });
 });
 
