@@ -16,7 +16,12 @@ import {
 import { ExactIndex } from "./exact.js";
 import { FaissIndex, faissMissing } from "./faiss.js";
 import { Gallery, type GalleryContext } from "./gallery.js";
-import { galleryTables, type GalleryRecord } from "./gallery-records.js";
+import {
+  galleryTables,
+  type GalleryRecord,
+  type GalleryTables,
+} from "./gallery-records.js";
+import { orphans, removeEntries } from "./gallery-removal.js";
 import type {
   GalleryDescription,
   GallerySpec,
@@ -104,15 +109,15 @@ export class GalleryStore {
   ): Promise<GalleryStore> {
     const galleries = new GalleryStore(store, options);
     const { tables } = galleries.#context;
-    const numbers = new Set<string>();
+    const numbers = new Set<number>();
     for (const { value } of [...tables.galleries.range()]) {
-      numbers.add(String(value.number));
+      numbers.add(value.number);
       galleries.#galleries.set(
         value.name,
         await Gallery.load(galleries.#context, value),
       );
     }
-    await removeOrphans(join(store.folder, "snapshots"), numbers);
+    await removeOrphans(store, tables, { numbers, log: options.log });
     return galleries;
   }
 
@@ -240,11 +245,26 @@ export class GalleryStore {
   }
 }
 
-/** Snapshots of galleries whose deletion was cut off between the store and the folder. */
+/** Entries and snapshots of galleries whose deletion was cut off behind the record's. */
 async function removeOrphans(
-  folder: string,
-  numbers: ReadonlySet<string>,
+  store: Store,
+  tables: GalleryTables,
+  {
+    numbers,
+    log,
+  }: {
+    readonly numbers: ReadonlySet<number>;
+    readonly log: Pick<Log, "warn">;
+  },
 ): Promise<void> {
+  try {
+    for (const number of orphans(tables, numbers))
+      await removeEntries(store, tables, number);
+  } catch (error) {
+    // The disk takes no writes: they are found again, and nobody sees them until then.
+    log.warn("what is left of deleted galleries stays for now", { error });
+  }
+  const folder = join(store.folder, "snapshots");
   let names: string[];
   try {
     names = await readdir(folder);
@@ -253,5 +273,5 @@ async function removeOrphans(
     throw error;
   }
   for (const name of names)
-    if (!numbers.has(name)) await deleteSnapshots(join(folder, name));
+    if (!numbers.has(Number(name))) await deleteSnapshots(join(folder, name));
 }

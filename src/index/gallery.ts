@@ -40,6 +40,7 @@ import type {
   SearchOutcome,
   SearchRequest,
 } from "./gallery-types.js";
+import { removeEntries } from "./gallery-removal.js";
 import { indexKinds } from "./index-kinds.js";
 import { ReadWriteGate } from "./read-write-gate.js";
 import { deleteSnapshots, saveSnapshot } from "./snapshot.js";
@@ -368,25 +369,16 @@ export class Gallery {
   async destroy(): Promise<void> {
     this.#assertOpen();
     const { store, tables } = this.#context;
-    const { name, number } = this.#record;
+    const { name } = this.#record;
     this.#isDestroyed = true;
     const removing = (async () => {
       await this.#committing;
+      // From here on it is gone for good: what is left of its entries, the next start would remove.
       await store.write((writer) => {
         writer.remove(tables.galleries, name);
-        for (const table of [tables.entries, tables.features, tables.crops])
-          writer.removeRange<unknown>(table, {
-            start: [number],
-            end: [number + 1],
-          });
       });
     })();
-    this.#closed = removing.then(() =>
-      this.#inTurn(async () => {
-        await this.#gate.write(() => this.#index.close());
-        await deleteSnapshots(snapshotFolder(store, this.#record));
-      }),
-    );
+    this.#closed = removing.then(() => this.#inTurn(() => this.#removeRest()));
     try {
       await this.#closed;
     } catch (error) {
@@ -395,6 +387,21 @@ export class Gallery {
         this.#closed = undefined;
       });
       throw error;
+    }
+  }
+
+  /** Of a gallery whose record is gone. */
+  async #removeRest(): Promise<void> {
+    const { store, tables, log } = this.#context;
+    await this.#gate.write(() => this.#index.close());
+    try {
+      await deleteSnapshots(snapshotFolder(store, this.#record));
+      await removeEntries(store, tables, this.#record.number);
+    } catch (error) {
+      log.warn("what is left of a deleted gallery stays until the next start", {
+        gallery: this.name,
+        error,
+      });
     }
   }
 

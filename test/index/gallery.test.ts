@@ -7,6 +7,7 @@ import { ReidError } from "#core/errors";
 import type { Gallery } from "#index/gallery";
 import type { GallerySpec } from "#index/gallery-types";
 import { faissMissing } from "#index/faiss";
+import { galleryTables } from "#index/gallery-records";
 
 import {
   featureNamed,
@@ -403,6 +404,36 @@ describe("gallery", () => {
       await open.close();
       open = await openGalleries(folder);
       assert.equal(open.galleries.get("door").describe().entryCount, 0);
+      await open.close();
+    }));
+
+  test("removes every entry of a deleted gallery, and what a crash left of one", () =>
+    inFolder(async (folder) => {
+      let open = await openGalleries(folder);
+      const counts = (): number[] => {
+        const { entries, features, crops } = galleryTables(open.store);
+        return [entries, features, crops].map((table) => table.count());
+      };
+      const gallery = await open.galleries.create({
+        ...flat,
+        cropRetention: "keep",
+      });
+      const stays = await open.galleries.create({ ...flat, name: "stays" });
+      await fill(stays, 3);
+      await fill(gallery, 2500);
+      await gallery.enroll([
+        { feature: feature("a"), crop: Uint8Array.of(1, 2) },
+      ]);
+      await open.galleries.delete("door");
+      assert.deepEqual(counts(), [3, 3, 0]);
+      const { features, crops } = galleryTables(open.store);
+      await open.store.write((writer) => {
+        writer.put(features, [7, 1], Uint8Array.of(1));
+        writer.put(crops, [9, 4], Uint8Array.of(1));
+      });
+      await open.close();
+      open = await openGalleries(folder);
+      assert.deepEqual(counts(), [3, 3, 0]);
       await open.close();
     }));
 

@@ -1,0 +1,50 @@
+import type { Store } from "#core/store";
+
+import { keysOfGallery, type GalleryTables } from "./gallery-records.js";
+
+/** Keys removed in one transaction: a few milliseconds of the main thread. */
+const removedAtOnce = 1000;
+
+function tablesOf({ entries, features, crops }: GalleryTables) {
+  return [entries, features, crops];
+}
+
+/**
+ * Removes every entry, feature and crop of a gallery whose record is gone.
+ *
+ * One transaction after another, so that other calls are answered meanwhile. What a crash leaves is found by
+ * {@link orphans}: a gallery's number is never given again.
+ *
+ * @throws {StoreFullError} @throws {StoreReadOnlyError} the rest stays for the next start
+ */
+export async function removeEntries(
+  store: Store,
+  tables: GalleryTables,
+  number: number,
+): Promise<void> {
+  const keys = keysOfGallery(number);
+  for (const table of tablesOf(tables))
+    while (table.count({ ...keys, limit: 1 }) > 0)
+      await store.write((writer) => {
+        writer.removeRange<unknown>(table, { ...keys, limit: removedAtOnce });
+      });
+}
+
+/** Numbers under which entries, features or crops are stored and that no gallery has. */
+export function orphans(
+  tables: GalleryTables,
+  galleries: ReadonlySet<number>,
+): readonly number[] {
+  const found = new Set<number>();
+  for (const table of tablesOf(tables)) {
+    let from = 0;
+    for (;;) {
+      const [first] = table.range({ start: [from], limit: 1 });
+      if (first === undefined) break;
+      const number = typeof first.key === "object" ? Number(first.key[0]) : 0;
+      if (!galleries.has(number)) found.add(number);
+      from = number + 1;
+    }
+  }
+  return [...found];
+}
