@@ -222,6 +222,7 @@ describe("StreamEmbed", () => {
       { crop: { correlationId: "1", crop: { ...noiseCrop(1), ...track } } },
       { crop: { correlationId: "2", crop: { encoded: Buffer.from("no") } } },
       { crop: { correlationId: "3", crop: { ...noiseCrop(3), ...track } } },
+      { crop: { correlationId: "4" } },
     ]);
     assert.equal(code, 0);
     assert.equal(answers[0].opened?.window, 8);
@@ -230,9 +231,13 @@ describe("StreamEmbed", () => {
       "1",
       "2",
       "3",
+      "4",
     ]);
-    const failed = results.find((one) => one.correlationId === "2");
-    assert.equal(failed?.result?.error?.reason, "CROP_UNDECODABLE");
+    const reasonOf = (id: string) =>
+      results.find(({ correlationId }) => correlationId === id)?.result?.error
+        ?.reason;
+    assert.equal(reasonOf("2"), "CROP_UNDECODABLE");
+    assert.equal(reasonOf("4"), "CROP_EMPTY");
     assert.equal(answers.at(-1)?.track?.cropCount, 2);
   });
 

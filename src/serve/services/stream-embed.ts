@@ -3,6 +3,7 @@ import type {
   ServerDuplexStream,
 } from "@grpc/grpc-js";
 import { ReidError } from "#core/errors";
+import { CropEmptyError } from "#core/image-errors";
 import { attempt, cropFromWire, type RequestCrop } from "../crop-requests.js";
 import { FieldInvalidError, ShuttingDownError } from "../errors.js";
 import { featureToWire, type FeatureEncoding } from "../features.js";
@@ -169,8 +170,11 @@ class EmbedStream {
 
   #take(message: StreamCrop__Output, opened: Opened): void {
     const { correlationId, crop } = message;
-    if (crop === null)
-      throw new FieldInvalidError("crop.crop", "missing", "a crop");
+    if (crop === null) {
+      const empty = new CropEmptyError();
+      this.#answerFailure(correlationId, "", empty, "crop.crop");
+      return;
+    }
     if (this.#inFlight.has(correlationId))
       throw new FieldInvalidError(
         "crop.correlation_id",
