@@ -333,7 +333,10 @@ function checkExposure(
   log: Log,
 ): void {
   const open = addresses.filter(({ host }) => !isLoopback(host));
-  if (open.length === 0) return;
+  if (open.length === 0) {
+    log.info("callers are not authenticated: only this machine is listened to");
+    return;
+  }
   if (!config.serve.insecure)
     throw new InsecureListenError(showAddress(open[0]));
   log.warn(

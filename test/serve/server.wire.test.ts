@@ -13,7 +13,7 @@ import {
 import { loadSync } from "@grpc/proto-loader";
 import { protoPath as healthProto } from "grpc-health-check";
 import { parseConfig } from "#core/config";
-import { silentLog } from "#core/log";
+import { silentLog, type Log } from "#core/log";
 import { startServer } from "#serve/server";
 import { messageOptions, protoFiles, serviceNames } from "#serve/protocol";
 import { rpcNames, rpcs } from "#serve/rpcs";
@@ -284,7 +284,7 @@ describe("reflection", () => {
 });
 
 describe("starting", () => {
-  const start = (serve: object) =>
+  const start = (serve: object, log: Log = silentLog) =>
     startServer({
       config: parseConfig({
         device: "cpu",
@@ -296,12 +296,26 @@ describe("starting", () => {
           ...serve,
         },
       }),
-      log: silentLog,
+      log,
     });
 
   test("is refused on an address that others can reach, for calls and for metrics", async () => {
     await refused(start({ listen: "0.0.0.0:0" }), "LISTEN_INSECURE");
     await refused(start({ metrics: "0.0.0.0:0" }), "LISTEN_INSECURE");
+  });
+
+  test("says on loopback that only this machine is listened to", async () => {
+    const said: string[] = [];
+    const log = {
+      ...silentLog,
+      info: (message: string) => said.push(message),
+      child: () => silentLog,
+    };
+    await refused(
+      start({ data: join(wire.folder, "data") }, log),
+      "STORE_LOCKED",
+    );
+    assert.match(said[0], /only this machine/);
   });
 
   test("warns at each start where insecure is meant", async () => {
