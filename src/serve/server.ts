@@ -204,6 +204,11 @@ async function openParts(
     log,
   });
   closers.push(() => registry.close());
+  if (registry.activeVersion() === undefined)
+    log.warn("no model is active: crops are refused", {
+      models: config.serve.models,
+      default: registry.defaultModel,
+    });
   const inference = new Inference({ registry, pool, config, telemetry, clock });
   closers.push(() => inference.close());
   const galleries = await GalleryStore.open(store, {
