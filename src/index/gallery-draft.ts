@@ -12,7 +12,13 @@ import {
   type GalleryTables,
 } from "./gallery-records.js";
 import type { GalleryRows, Row } from "./gallery-rows.js";
-import type { Enrollment, EnrollResult, OnExisting } from "./gallery-types.js";
+import { passes } from "./filter.js";
+import type {
+  Enrollment,
+  EnrollResult,
+  EntrySelector,
+  OnExisting,
+} from "./gallery-types.js";
 
 interface Added {
   readonly row: Row;
@@ -114,6 +120,19 @@ export class GalleryDraft {
     if (present === undefined) return false;
     this.#delete(present);
     return true;
+  }
+
+  /** Plans the deletion of the entries that a selector names; what is not there is no error. @returns how many */
+  deleteSelected(selector: EntrySelector): number {
+    if ("entryIds" in selector)
+      return selector.entryIds.filter((entryId) => this.delete(entryId)).length;
+    const holds =
+      "identity" in selector
+        ? (row: Row) => row.identity === selector.identity
+        : passes([selector.filter]);
+    const chosen = [...this.rows()].filter(holds);
+    for (const row of chosen) this.#delete(row);
+    return chosen.length;
   }
 
   /** Plans the deletion of entries whose time is over. @returns how many */

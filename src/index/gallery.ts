@@ -280,9 +280,7 @@ export class Gallery {
     return this.#write(
       1,
       (draft) => {
-        const deletedCount = selected(draft, selector).filter((entryId) =>
-          draft.delete(entryId),
-        ).length;
+        const deletedCount = draft.deleteSelected(selector);
         return { deletedCount, sequence: draft.record.sequence };
       },
       inTransaction,
@@ -571,15 +569,6 @@ export class Gallery {
   #assertOpen(): void {
     if (this.#closed !== undefined) throw this.#closedError();
   }
-}
-
-function selected(draft: GalleryDraft, selector: EntrySelector): string[] {
-  if ("entryIds" in selector) return [...selector.entryIds];
-  const holds =
-    "identity" in selector
-      ? (row: Row) => row.identity === selector.identity
-      : passes([selector.filter]);
-  return [...draft.rows()].filter(holds).map(({ entryId }) => entryId);
 }
 
 /** Where a gallery's snapshots are: by its number, which is never used again. */

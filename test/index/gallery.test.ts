@@ -491,7 +491,12 @@ const states: Readonly<
 /** States that are entered before the call, not only begun. */
 const settledStates = new Set(["closed", "deleted"]);
 /** States in which the gallery takes no more calls. */
-const endedStates = new Set(["closing", "being deleted", ...settledStates]);
+const endedStates: ReadonlyMap<string, string> = new Map([
+  ["closing", "CLOSED"],
+  ["closed", "CLOSED"],
+  ["being deleted", "GALLERY_NOT_FOUND"],
+  ["deleted", "GALLERY_NOT_FOUND"],
+]);
 
 const methods: Readonly<Record<string, (gallery: Gallery) => unknown>> = {
   enroll: (gallery) =>
@@ -541,7 +546,8 @@ describe("gallery, every method in every state", () => {
           const entered = enter(open, gallery);
           if (settledStates.has(state)) await entered;
           const called = Promise.resolve().then(() => call(gallery));
-          if (isEnded) await assert.rejects(called, { code: "CLOSED" }, name);
+          const code = endedStates.get(state);
+          if (isEnded) await assert.rejects(called, { code }, name);
           else
             await called.catch((error: unknown) =>
               assert.fail(`${name} while ${state}: ${String(error)}`),
