@@ -32,14 +32,14 @@ export function createOnnxruntimeEngine({
     name: "onnxruntime",
     open: async (options: SessionOptions): Promise<TrainingSession> => {
       requireDevice(options.device);
-      return new GraphSession(options, (model) =>
-        compileGraph(model, options.threads),
+      return new GraphSession(options, (model, weights) =>
+        compileGraph(model, { threads: options.threads, weights }),
       );
     },
     load: loadEncoder,
     neighbours: (features, dimension, k) =>
-      nearestRows({ features, dimension, k }, (model) =>
-        compileGraph(model, threads),
+      nearestRows({ features, dimension, k }, (model, weights) =>
+        compileGraph(model, { threads, weights }),
       ),
   };
 }
@@ -59,7 +59,7 @@ async function loadEncoder(
       "[batch, D]",
       `[${output.dims.join(", ")}]`,
     );
-  const graph = await compileGraph(model, threads);
+  const graph = await compileGraph(model, { threads, weights: "inside" });
   return {
     dimension,
     async embed(crops, count) {
@@ -100,13 +100,17 @@ function requireDevice(device: Device): void {
 
 async function compileGraph(
   model: Model,
-  threads: number,
+  {
+    threads,
+    weights,
+  }: { readonly threads: number; readonly weights: "inside" | "fed" },
 ): Promise<CompiledGraph> {
   const session = await InferenceSession.create(writeModel(model), {
     executionProviders: ["cpu"],
     intraOpNumThreads: threads,
     interOpNumThreads: 1,
-    graphOptimizationLevel: "all",
+    // Fusing and other layouts want weights to look at; without them the search only takes time (OSNet: half a minute).
+    graphOptimizationLevel: weights === "inside" ? "all" : "basic",
     logSeverityLevel: 3,
   });
   return {
