@@ -27,6 +27,9 @@ export interface TrainTrial {
   /** Largest resident size of the process. */
   readonly residentBytes: number;
   readonly losses: readonly number[];
+  /** Bytes that the engine copies each iteration without being asked, and how long such a copy takes. */
+  readonly copiedBytes: number;
+  readonly copyS: number;
 }
 
 const { batch, heightPx, widthPx, prototypes, iterations, threads, seed } =
@@ -72,6 +75,23 @@ for (let i = 0; i < iterations; i++) {
   losses.push((await session.iterate(input)).loss);
   seconds.push((time() - before) / 1000);
 }
+const { copiedBytes } = session;
+const copies: number[] = [];
+for (let i = 0; i < 5; i++) {
+  // Three vectors, as weights and moments are: fresh memory for each, as the engine takes it.
+  const vector = new Float32Array(copiedBytes / 4 / 3).fill(1);
+  const before = time();
+  for (let v = 0; v < 3; v++) vector.slice();
+  copies.push((time() - before) / 1000);
+}
+const copyS = copies.sort((a, b) => a - b)[2];
 const residentBytes = process.resourceUsage().maxRSS * 1024;
-trialResult({ seconds, firstS, residentBytes, losses } satisfies TrainTrial);
+trialResult({
+  seconds,
+  firstS,
+  residentBytes,
+  losses,
+  copiedBytes,
+  copyS,
+} satisfies TrainTrial);
 await session.close();

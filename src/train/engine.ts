@@ -76,6 +76,11 @@ export interface TrainingSession {
   readonly dimension: number;
   /** Number of trained scalars. */
   readonly parameterCount: number;
+  /**
+   * Bytes that each iteration costs a copy of although nobody asked for it: what the engine hands back of state that
+   * already lies in place.
+   */
+  readonly copiedBytes: number;
   /** One forward, backward and Adam update. Weights, moments and running statistics move. */
   iterate(input: IterationInput): Promise<IterationOutput>;
   /**

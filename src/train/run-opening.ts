@@ -110,6 +110,9 @@ export async function openRun(
       device: options.device ?? "auto",
       threads: options.threads ?? 0,
     });
+    context.onMessage?.(
+      `${session.parameterCount} numbers are trained; the engine copies ${(session.copiedBytes / 1e6).toFixed(1)} MB of state an iteration unasked`,
+    );
     const run = new Run({
       settings,
       context,

@@ -86,6 +86,20 @@ export class GraphSession implements TrainingSession {
     return this.#state.parameterCount;
   }
 
+  /** `InferenceSession.run` copies every output that it wrote into a given tensor: weights, moments, statistics. */
+  get copiedBytes(): number {
+    let numbers = 0;
+    for (const {
+      weights,
+      moment1,
+      moment2,
+      statistics,
+    } of this.#state.groups.values())
+      for (const vector of [weights, moment1, moment2, statistics])
+        numbers += vector.length;
+    return numbers * Float32Array.BYTES_PER_ELEMENT;
+  }
+
   async iterate(input: IterationInput): Promise<IterationOutput> {
     this.#requireOpen();
     const batches = domainBatches(input);
