@@ -34,9 +34,9 @@ lint: ## formatting, lint rules and the import table
 	@build/setup.sh npm
 	@build/checks.sh
 
-golden: ## agreement with the reference's numbers (REID_GOLDEN=folder)
+golden: ## agreement with the reference's numbers (REID_GOLDEN=folder); ends with a line for each failed case
 	@build/setup.sh
-	@$(runner) $$(find dist/test -name '*.golden.test.js' | sort)
+	@REID_FAILED_CASES=last $(runner) $$(find dist/test -name '*.golden.test.js' | sort)
 
 bench-%: ## one bench: train, clustering, presets, … (QUICK=1, SEED=N)
 	@build/setup.sh

@@ -1,12 +1,14 @@
 /**
  * A reporter for `node --test` that is quiet when all is well: failures in full, skipped tests with
- * their reason, a line a minute to show life, and the runner's own closing lines.
+ * their reason, a line a minute to show life, and the runner's own closing lines. With
+ * REID_FAILED_CASES=last a line for each failed test ends it all.
  */
 export default async function* quietReporter(events) {
   const started = performance.now();
   let shown = started;
   let passed = 0;
   const skipped = [];
+  const failed = [];
   for await (const { type, data } of events) {
     if (type === "test:pass") {
       passed += 1;
@@ -19,7 +21,10 @@ export default async function* quietReporter(events) {
         yield `${passed} passed after ${Math.round((shown - started) / 1000)} s\n`;
       }
     }
-    if (type === "test:fail") yield failureText(data);
+    if (type === "test:fail") {
+      if (!isOnlyParent(data)) failed.push(data.name);
+      yield failureText(data);
+    }
     if (type === "test:stderr" && process.env.REID_TEST_STDERR)
       yield data.message;
     if (
@@ -34,14 +39,21 @@ export default async function* quietReporter(events) {
       yield `# ${data.message}\n`;
     }
   }
+  if (process.env.REID_FAILED_CASES === "last")
+    for (const name of failed) yield `failed: ${name}\n`;
 }
 
 const closing = /^(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) /;
 
+/** A suite that failed because a test in it did. */
+function isOnlyParent(data) {
+  return data.details?.error?.failureType === "subtestsFailed";
+}
+
 function failureText(data) {
   const error = data.details?.error;
   const cause = error?.cause ?? error;
-  if (error?.failureType === "subtestsFailed") return "";
+  if (isOnlyParent(data)) return "";
   const where = data.file ? `${data.file}:${data.line ?? 1}` : "";
   return `\nFAILED ${data.name}  ${where}\n${cause?.stack ?? cause?.message ?? String(cause)}\n`;
 }
