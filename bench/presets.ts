@@ -37,9 +37,7 @@ type Variant =
   | "no centring"
   | "no refresh"
   | "no choice"
-  | "no quiet end"
-  | "whole refresh"
-  | "fading refresh";
+  | "no quiet end";
 
 /** Runs from the weights of source-only, without the source: defaults but for how the memory is refreshed. */
 type Refined = `refined, refresh ${MemoryRefresh}`;
@@ -58,9 +56,7 @@ const variants: Readonly<Record<Variant, Omit<TrainOptions, "out">>> = {
   "no centring": { ...adapted, clusterCentre: "none" },
   "no refresh": { ...adapted, refreshMemory: "off" },
   "no choice": { ...adapted, k1: 30, k2: 6, eps: 0.6 },
-  "no quiet end": { ...adapted, learningRateSchedule: "step" },
-  "whole refresh": { ...adapted, refreshMemory: "on" },
-  "fading refresh": { ...adapted, refreshMemory: "fade" },
+  "no quiet end": { ...adapted, learningRateSchedule: "constant" },
 };
 
 const steps: readonly Variant[] = [

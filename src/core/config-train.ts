@@ -86,7 +86,7 @@ export const trainSection = nested({
     facts("", "of Adam at the start; unset: the preset's"),
   ),
   learningRateSchedule: openWord(
-    ["step", "cosine"],
+    ["constant", "step", "cosine", "late-cosine"],
     "how the learning rate falls; unset: the preset's",
   ),
   weightDecay: openNumber(

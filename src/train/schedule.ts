@@ -17,25 +17,45 @@ const STEP_EPOCHS = 20;
 /** The cosine ends here, as a share of the first rate (spcl-spec 11, step 4). */
 const FINAL_SHARE = 0.01;
 
+/** Share of the run after which the late cosine begins. */
+const LATE = 0.5;
+
 /** What the first learning rate is multiplied by. */
 const factors: Readonly<
   Record<LearningRateSchedule, (at: SchedulePosition) => number>
 > = {
+  constant: () => 1,
   step: ({ epoch }) => 0.1 ** Math.floor(epoch / STEP_EPOCHS),
-  cosine: ({ epoch, iteration, epochs, iterations }) => {
-    const last = epochs * iterations - 1;
-    const share = last > 0 ? (epoch * iterations + iteration) / last : 0;
-    return (
-      FINAL_SHARE + ((1 - FINAL_SHARE) * (1 + Math.cos(Math.PI * share))) / 2
-    );
-  },
+  cosine: (at) => fallingBy(shareOver(at)),
+  "late-cosine": (at) =>
+    fallingBy(Math.max(0, (shareOver(at) - LATE) / (1 - LATE))),
 };
+
+/** Share of the run's iterations that is over, 0 at the first and 1 at the last. */
+function shareOver({
+  epoch,
+  iteration,
+  epochs,
+  iterations,
+}: SchedulePosition): number {
+  const last = epochs * iterations - 1;
+  return last > 0 ? (epoch * iterations + iteration) / last : 0;
+}
+
+/** Half a cosine from 1 to the final share. */
+function fallingBy(share: number): number {
+  return (
+    FINAL_SHARE + ((1 - FINAL_SHARE) * (1 + Math.cos(Math.PI * share))) / 2
+  );
+}
 
 /**
  * The learning rate of one iteration.
  *
- *     step:    lr · 0.1^⌊epoch / 20⌋
- *     cosine:  lr · (0.01 + 0.99 · (1 + cos(π t / T)) / 2), t of T iterations of the whole run
+ *     constant:     lr
+ *     step:         lr · 0.1^⌊epoch / 20⌋
+ *     cosine:       lr · (0.01 + 0.99 · (1 + cos(π t / T)) / 2), t of T iterations of the whole run
+ *     late-cosine:  lr for the first half of the run, then the cosine over the rest
  */
 export function learningRateAt(
   schedule: LearningRateSchedule,

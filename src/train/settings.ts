@@ -14,7 +14,8 @@ export type ReliabilityCriterion =
   "all" | "none" | "independence" | "compactness";
 
 /** How the learning rate moves over the run. */
-export type LearningRateSchedule = "step" | "cosine";
+export type LearningRateSchedule =
+  "constant" | "step" | "cosine" | "late-cosine";
 
 /**
  * Before each clustering the target rows are left to their momentum (`off`), replaced by features of the present

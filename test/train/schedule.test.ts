@@ -28,6 +28,24 @@ describe("learningRateAt", () => {
     }
   });
 
+  test("holds the first rate for half of the run under the late cosine", () => {
+    const at = (epoch: number, iteration: number) =>
+      learningRateAt("late-cosine", 2, {
+        epoch,
+        iteration,
+        epochs: 20,
+        iterations: 10,
+      });
+    assert.deepEqual([at(0, 0), at(9, 9)], [2, 2]);
+    assert.ok(at(10, 0) < 2 && at(14, 0) < at(10, 0));
+    assert.ok(Math.abs(at(19, 9) - 0.02) < 1e-12);
+  });
+
+  test("never falls where it is constant", () => {
+    const at = { epoch: 29, iteration: 39, epochs: 30, iterations: 40 };
+    assert.equal(learningRateAt("constant", 2, at), 2);
+  });
+
   test("stays finite for a run of one iteration", () => {
     const at = { epoch: 0, iteration: 0, epochs: 1, iterations: 1 };
     assert.equal(learningRateAt("cosine", 1, at), 1);

@@ -42,7 +42,7 @@ describe("settingsFromOptions", () => {
     assert.equal(settings.refreshMemory, "average");
     assert.equal(settings.chooseClustering, true);
     assert.equal(settings.clusterCentre, "camera");
-    assert.equal(settings.learningRateSchedule, "cosine");
+    assert.equal(settings.learningRateSchedule, "late-cosine");
   });
 
   test("warms up where no weights were given", () => {

@@ -111,7 +111,7 @@ const settingFlags: Readonly<Record<string, SettingFlag>> = {
   lr: number("train.learning_rate", "RATE", "of Adam at the start"),
   "lr-schedule": text(
     "train.learning_rate_schedule",
-    "step|cosine",
+    "constant|step|cosine|late-cosine",
     "how it falls",
   ),
   "weight-decay": number(
