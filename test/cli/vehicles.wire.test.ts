@@ -1,24 +1,20 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { labelledCrops } from "#cli/connection";
 import { enrollCrops, evaluateHits, searchCrops } from "#cli/retrieval";
-import { writeBundle } from "#core/manifest";
-import { readModel, writeModel } from "#onnx/model";
 import { embedDataSet } from "#train/bundle-evaluation";
 import { createOnnxruntimeEngine } from "#train/engines/onnxruntime";
 import { evaluate } from "#train/evaluation";
-import { serveableEncoder } from "#train/export";
 import { assertClose } from "../support/close.js";
-import { realFolder, realMissing } from "../support/golden.js";
+import {
+  osnetMissing as skip,
+  vehicles as data,
+  writeOsnetBundle,
+} from "../support/osnet.js";
 import { startWireServer } from "../support/wire-server.js";
-
-const encoderFile = "encoder/osnet_x0_25_msmt17.onnx";
-const data = join(realFolder, "vehicles");
-const skip = realMissing(encoderFile) || realMissing("vehicles/query");
-const size = { heightPx: 256, widthPx: 128 };
 
 /** Hits may change places where their similarities are closer than this. */
 const TIE = 1e-6;
@@ -28,17 +24,7 @@ const { signal } = new AbortController();
 describe("real vehicles enrolled and searched over gRPC", { skip }, () => {
   test("have the offline mAP to 1e-5, and the same entries in the same order", async () => {
     const models = await mkdtemp(join(tmpdir(), "reid-vehicles-"));
-    const encoder = readModel(await readFile(join(realFolder, encoderFile)));
-    const bundle = serveableEncoder(encoder, {
-      ...size,
-      mean: [0.485, 0.456, 0.406],
-      std: [0.229, 0.224, 0.225],
-      scale: 1 / 255,
-    });
-    const { folder } = await writeBundle(models, "osnet", writeModel(bundle), {
-      ...size,
-      dimension: 512,
-    });
+    const { folder } = await writeOsnetBundle(models);
     const wire = await startWireServer({ serve: { models } });
     try {
       const { query, gallery } = await embedDataSet(

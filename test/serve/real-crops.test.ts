@@ -6,19 +6,16 @@ import { describe, test } from "node:test";
 import { systemClock } from "#core/clock";
 import { parseConfig } from "#core/config";
 import { silentLog } from "#core/log";
-import { writeBundle } from "#core/manifest";
 import { silentTelemetry } from "#core/telemetry";
-import { readModel, writeModel } from "#onnx/model";
 import { Inference } from "#serve/inference";
 import { InferencePool, planWorkers } from "#serve/inference-pool";
 import { ModelRegistry } from "#serve/registry";
-import { serveableEncoder } from "#train/export";
 import { assertClose } from "../support/close.js";
-import { realFolder, realMissing } from "../support/golden.js";
-
-const size = { heightPx: 256, widthPx: 128 };
-const encoderFile = "encoder/osnet_x0_25_msmt17.onnx";
-const skip = realMissing(encoderFile) || realMissing("vehicles/query");
+import {
+  osnetMissing as skip,
+  vehicles,
+  writeOsnetBundle,
+} from "../support/osnet.js";
 
 /** Mean average precision where each query has exactly one right entry. */
 function figures(
@@ -43,17 +40,7 @@ function figures(
 describe("OSNet-x0.25 on real crops", { skip }, () => {
   test("finds the vehicles it should, and no feature depends on its batch", async () => {
     const folder = await mkdtemp(join(tmpdir(), "reid-real-"));
-    const encoder = readModel(await readFile(join(realFolder, encoderFile)));
-    const bundle = serveableEncoder(encoder, {
-      ...size,
-      mean: [0.485, 0.456, 0.406],
-      std: [0.229, 0.224, 0.225],
-      scale: 1 / 255,
-    });
-    await writeBundle(folder, "osnet", writeModel(bundle), {
-      ...size,
-      dimension: 512,
-    });
+    await writeOsnetBundle(folder);
     const config = parseConfig({});
     const pool = new InferencePool({
       ...planWorkers(0, 0),
@@ -77,7 +64,7 @@ describe("OSNet-x0.25 on real crops", { skip }, () => {
     });
     try {
       const embedFolder = async (name: string) => {
-        const path = join(realFolder, "vehicles", name);
+        const path = join(vehicles, name);
         const files = (await readdir(path)).sort();
         const crops = await Promise.all(
           files.map(async (file) => ({
