@@ -12,7 +12,7 @@ import {
   type GalleryTables,
 } from "./gallery-records.js";
 import type { GalleryRows, Row } from "./gallery-rows.js";
-import { passes } from "./filter.js";
+import { passes } from "./filter-walk.js";
 import type {
   Enrollment,
   EnrollResult,

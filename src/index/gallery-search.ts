@@ -2,7 +2,8 @@ import type { GalleryIndex, Found } from "./gallery-index.js";
 import { compareIds, type GalleryRows, type Row } from "./gallery-rows.js";
 import type { SearchRequest } from "./gallery-types.js";
 import { SearchCancelledError } from "./errors.js";
-import { compileFilter, type CompiledFilter, type Filter } from "./filter.js";
+import type { Filter } from "./filter.js";
+import { compileFilter, type CompiledFilter } from "./filter-walk.js";
 
 /** Entries found for one query. */
 export interface RankedRows {

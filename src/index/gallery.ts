@@ -12,7 +12,8 @@ import {
   GalleryNotFoundError,
   SequenceAheadError,
 } from "./errors.js";
-import { hasConditions, passes, type Filter } from "./filter.js";
+import type { Filter } from "./filter.js";
+import { hasConditions, passes } from "./filter-walk.js";
 import { checkGallery } from "./gallery-check.js";
 import { GalleryDraft } from "./gallery-draft.js";
 import { GalleryIndex, type IndexFactory } from "./gallery-index.js";

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { compileFilter, type Filter } from "#index/filter";
+import type { Filter } from "#index/filter";
+import { compileFilter } from "#index/filter-walk";
 import { GalleryRows } from "#index/gallery-rows";
 
 const count = 20_000;

@@ -40,8 +40,8 @@ import { failureFrom } from "../status.js";
 import type { Call } from "./call.js";
 import type { ServiceContext } from "./context.js";
 import { serviceDefinition } from "./definitions.js";
-import { embedItems, finite } from "./embed.js";
-import { identified, openGallery } from "./gallery.js";
+import { embedItems, finite } from "./embed-items.js";
+import { identified, openGallery } from "./open-gallery.js";
 
 /** An enrolment that was parsed: with its feature, or with the crop that one is made of. */
 interface Parsed {

@@ -1,14 +1,13 @@
-import type { Gallery } from "#index/gallery";
 import type {
   DeleteOutcome,
   Entry,
   EntrySelector,
   GalleryDescription,
 } from "#index/gallery-types";
-import type { IdentifiedRequest, KeepResponse } from "#index/request-log";
+import type { KeepResponse } from "#index/request-log";
 import { entryToWire, isLargeView, viewFrom } from "../entries.js";
 import { FieldInvalidError } from "../errors.js";
-import { countFrom, requestIdFrom, requireId, requireName } from "../fields.js";
+import { countFrom, requireId, requireName } from "../fields.js";
 import { FilterBudget, filterFrom } from "../filters.js";
 import { galleryToWire, gallerySpecFrom } from "../gallery-requests.js";
 import type { CreateGalleryRequest__Output } from "../generated/reid/v1/CreateGalleryRequest.js";
@@ -22,6 +21,7 @@ import { rejectStream, rejectUnary, unary } from "./call.js";
 import type { ServiceContext } from "./context.js";
 import { serviceDefinition } from "./definitions.js";
 import { enroll } from "./enroll.js";
+import { identified, openGallery } from "./open-gallery.js";
 
 /** Ids that one DeleteEntries may name. */
 const MAX_SELECTED = 1000;
@@ -85,26 +85,6 @@ export function galleryService(
     ListIdentities: rejectUnary(context, "GalleryService/ListIdentities"),
     ForgetIdentity: rejectUnary(context, "GalleryService/ForgetIdentity"),
   };
-}
-
-/** @throws {FieldInvalidError} a bad name @throws {GalleryNotFoundError} */
-export function openGallery(context: ServiceContext, name: string): Gallery {
-  return context.galleries.get(requireName(name, "gallery"));
-}
-
-/** A request's id with the bytes it goes for; undefined where the caller gave none. @throws {FieldInvalidError} */
-export function identified<Request extends { readonly requestId: string }>(
-  request: Request,
-  method: {
-    readonly path: string;
-    requestSerialize(request: Request): Uint8Array;
-  },
-): IdentifiedRequest | undefined {
-  const requestId = requestIdFrom(request.requestId);
-  if (requestId === undefined) return undefined;
-  const bytes = method.requestSerialize({ ...request, requestId });
-  const path = Buffer.from(`${method.path}\n`);
-  return { requestId, request: Buffer.concat([path, bytes]) };
 }
 
 async function createGallery(

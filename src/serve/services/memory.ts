@@ -19,7 +19,7 @@ import { failureFrom } from "../status.js";
 import { rejectStream, rejectUnary, unary } from "./call.js";
 import type { ServiceContext } from "./context.js";
 import { serviceDefinition } from "./definitions.js";
-import { identified } from "./gallery.js";
+import { identified } from "./open-gallery.js";
 import { operationToWire } from "./operation.js";
 
 const states: Readonly<

@@ -1,5 +1,6 @@
 import { ReidError } from "#core/errors";
-import { hasConditions, type Filter } from "#index/filter";
+import type { Filter } from "#index/filter";
+import { hasConditions } from "#index/filter-walk";
 import type { Gallery } from "#index/gallery";
 import type { GalleryDescription, QueryHits } from "#index/gallery-types";
 import { indexKinds } from "#index/index-kinds";
@@ -42,8 +43,8 @@ import {
 import { failureFrom } from "../status.js";
 import { rejectUnary, unary, type Call } from "./call.js";
 import type { ServiceContext } from "./context.js";
-import { embedItems, finite } from "./embed.js";
-import { openGallery } from "./gallery.js";
+import { embedItems, finite } from "./embed-items.js";
+import { openGallery } from "./open-gallery.js";
 
 /** One query, parsed: its feature or the crop that one is made of, and its own filter. */
 interface ParsedQuery {

@@ -27,7 +27,13 @@ import { failureFrom } from "../status.js";
 import { trackKey, TrackPool } from "../tracks.js";
 import { openCall, type OpenCall } from "./call.js";
 import type { ServiceContext } from "./context.js";
-import { embedItems, fieldOf, finite, observe, trackToWire } from "./embed.js";
+import {
+  embedItems,
+  fieldOf,
+  finite,
+  observe,
+  trackToWire,
+} from "./embed-items.js";
 
 type Stream = ServerDuplexStream<
   StreamEmbedRequest__Output,

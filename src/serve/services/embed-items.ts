@@ -1,0 +1,102 @@
+import { ReidError } from "#core/errors";
+import { pixelsField, type RequestCrop } from "../crop-requests.js";
+import { featureToWire, type FeatureEncoding } from "../features.js";
+import { timestamp } from "../fields.js";
+import type { TrackFeature } from "../generated/reid/v1/TrackFeature.js";
+import type { CropInput, EmbedOptions } from "../inference.js";
+import type { LoadedModel } from "../registry.js";
+import type { TrackMean } from "../tracks.js";
+import type { ServiceContext } from "./context.js";
+
+/** What embedding parsed and unparsed items gave, in their order. */
+export interface EmbeddedItems {
+  readonly outcomes: readonly (Float32Array | ReidError)[];
+  readonly model: LoadedModel;
+}
+
+/**
+ * Embeds the items that could be parsed; the others keep the failure of their parsing.
+ *
+ * @throws {ReidError} as Inference.embed
+ */
+export async function embedItems(
+  context: ServiceContext,
+  items: readonly (RequestCrop | ReidError)[],
+  options: EmbedOptions,
+): Promise<EmbeddedItems> {
+  const inputs: CropInput[] = [];
+  for (const item of items)
+    if (item instanceof ReidError) countRefused(context, item, options);
+    else inputs.push(item.input);
+  const { outcomes, model } = await context.inference.embed(inputs, options);
+  let next = 0;
+  return {
+    outcomes: items.map((item) =>
+      item instanceof ReidError ? item : outcomes[next++],
+    ),
+    model,
+  };
+}
+
+function countRefused(
+  { telemetry }: ServiceContext,
+  { code }: ReidError,
+  { origin = "embed" }: EmbedOptions,
+): void {
+  telemetry.add("reid.crops", 1, { origin, outcome: code });
+}
+
+/** Lets online mode learn from what was embedded with an active version; never waits. */
+export function observe(
+  context: ServiceContext,
+  items: readonly (RequestCrop | ReidError)[],
+  outcomes: readonly (Float32Array | ReidError)[],
+  how: {
+    readonly model: LoadedModel;
+    readonly isObserved: boolean | undefined;
+  },
+): void {
+  const { online, config, clock } = context;
+  if (online === undefined || !(how.isObserved ?? config.memory.observe))
+    return;
+  const seen = items.flatMap((item, i) => {
+    const feature = outcomes[i];
+    if (item instanceof ReidError || feature instanceof ReidError) return [];
+    const { cropId, cameraId, trackId, capturedAtUs } = item;
+    const capturedAtMs =
+      capturedAtUs === undefined
+        ? clock.now()
+        : Math.floor(capturedAtUs / 1000);
+    return [{ feature, cropId, cameraId, trackId, capturedAtMs }];
+  });
+  online.observe(how.model, seen);
+}
+
+/** The path a failure speaks of: the pixels' where the item could be parsed. */
+export function fieldOf(
+  item: RequestCrop | ReidError,
+  error: ReidError,
+  otherwise: string,
+): string {
+  return item instanceof ReidError ? otherwise : pixelsField(item, error);
+}
+
+/** A deadline for the queue; none where the call has none. */
+export function finite(ms: number): number | undefined {
+  return Number.isFinite(ms) ? ms : undefined;
+}
+
+/** A track's mean as the wire has it. */
+export function trackToWire(
+  track: TrackMean,
+  encoding: FeatureEncoding,
+): TrackFeature {
+  return {
+    cameraId: track.cameraId,
+    trackId: track.trackId,
+    feature: featureToWire(track.feature, track.model, encoding),
+    cropCount: track.cropCount,
+    agreement: track.agreement,
+    captured: { start: timestamp(track.startUs), end: timestamp(track.endUs) },
+  };
+}

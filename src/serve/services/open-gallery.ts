@@ -1,0 +1,24 @@
+import type { Gallery } from "#index/gallery";
+import type { IdentifiedRequest } from "#index/request-log";
+import { requestIdFrom, requireName } from "../fields.js";
+import type { ServiceContext } from "./context.js";
+
+/** The gallery that a request names. @throws {FieldInvalidError} a bad name @throws {GalleryNotFoundError} */
+export function openGallery(context: ServiceContext, name: string): Gallery {
+  return context.galleries.get(requireName(name, "gallery"));
+}
+
+/** A request's id with the bytes it goes for; undefined where the caller gave none. @throws {FieldInvalidError} */
+export function identified<Request extends { readonly requestId: string }>(
+  request: Request,
+  method: {
+    readonly path: string;
+    requestSerialize(request: Request): Uint8Array;
+  },
+): IdentifiedRequest | undefined {
+  const requestId = requestIdFrom(request.requestId);
+  if (requestId === undefined) return undefined;
+  const bytes = method.requestSerialize({ ...request, requestId });
+  const path = Buffer.from(`${method.path}\n`);
+  return { requestId, request: Buffer.concat([path, bytes]) };
+}
