@@ -55,8 +55,11 @@ export interface WireEvaluation {
   readonly skippedQueries: number;
 }
 
+/** Hits that a query may ask for, and a call's queries together: docs/api.md. */
+export const MAX_HITS = 10_000;
+
 const CROPS_A_CALL = 64;
-const MAX_HITS = 10_000;
+const ENTRIES_A_PAGE = 1000;
 const SEARCH_DEADLINE_MS = 120_000;
 
 /** Enrolls crops under their paths' names as entry ids; a crop that fails leaves the others unharmed. */
@@ -97,7 +100,11 @@ export async function enrollCrops(
   return { enrolled: crops.length - failed.length, failed, sequence };
 }
 
-/** Searches with crops, k hits each, as many a call as the server allows. */
+/**
+ * Searches with crops, k hits each, as many a call as the server allows.
+ *
+ * @param from  k from 1 to `MAX_HITS`
+ */
 export async function searchCrops(
   client: Client,
   from: { readonly gallery: string; readonly k: number },
@@ -107,7 +114,7 @@ export async function searchCrops(
     readonly sameCamera?: "removed" | "kept";
   },
 ): Promise<readonly WireHits[]> {
-  const k = Math.min(MAX_HITS, from.k);
+  const { k } = from;
   const share = Math.max(1, Math.min(CROPS_A_CALL, Math.floor(MAX_HITS / k)));
   const found: WireHits[] = [];
   for (let start = 0; start < queries.length; start += share) {
@@ -145,24 +152,66 @@ export async function searchCrops(
 }
 
 /**
- * mAP and CMC of answers that hold every entry that counts, by the protocol of `reid eval`.
+ * Counts a gallery's correct entries for any query: its identity under another camera. Reads every entry once.
+ *
+ * @returns  number of correct entries of a query, by its identity and camera
+ */
+export async function countCorrect(
+  client: Client,
+  gallery: string,
+  signal: AbortSignal,
+): Promise<(query: LabelledCrop) => number> {
+  const byIdentity = new Map<string, Map<string, number>>();
+  let pageToken = "";
+  do {
+    const page = await client.GalleryService.ListEntries(
+      { gallery, pageSize: ENTRIES_A_PAGE, pageToken },
+      { signal },
+    );
+    for (const { identity, cameraId } of page.entries) {
+      const byCamera = byIdentity.get(identity) ?? new Map<string, number>();
+      byIdentity.set(identity, byCamera);
+      byCamera.set(cameraId, (byCamera.get(cameraId) ?? 0) + 1);
+    }
+    pageToken = page.nextPageToken;
+  } while (pageToken !== "");
+  return ({ identity, cameraId }) => {
+    const byCamera = byIdentity.get(identity) ?? new Map<string, number>();
+    const all = [...byCamera.values()].reduce((sum, count) => sum + count, 0);
+    return all - (byCamera.get(cameraId) ?? 0);
+  };
+}
+
+/**
+ * mAP and CMC of answers, by the protocol of `reid eval`.
  *
  * Distance is 2 − 2·similarity; entries left out by the filter do not count, as `removed` ones do not there.
+ *
+ * @param correctOf  correct entries of a query, found or not; left out: the answers hold every entry that counts.
+ *                   Those not found add nothing to a query's average precision, so mAP is a lower bound
  */
-export function evaluateHits(answers: readonly WireHits[]): WireEvaluation {
+export function evaluateHits(
+  answers: readonly WireHits[],
+  correctOf?: (query: LabelledCrop) => number,
+): WireEvaluation {
   let precision = 0;
   let judged = 0;
   const within = { "1": 0, "5": 0, "10": 0 };
   for (const { query, hits } of answers) {
+    const roles = Uint8Array.from(hits, ({ identity }) =>
+      identity === query.identity ? entryRoles.correct : entryRoles.wrong,
+    );
+    const found = roles.filter((role) => role === entryRoles.correct).length;
+    // An entry enrolled between the count and the search is found and not counted.
+    const correct = Math.max(found, correctOf?.(query) ?? found);
+    if (correct === 0) continue;
+    judged++;
     const figures = judgeQuery(
       Float32Array.from(hits, ({ similarity }) => 2 - 2 * similarity),
-      Uint8Array.from(hits, ({ identity }) =>
-        identity === query.identity ? entryRoles.correct : entryRoles.wrong,
-      ),
+      roles,
     );
     if (figures === undefined) continue;
-    judged++;
-    precision += figures.averagePrecision;
+    precision += (figures.averagePrecision * found) / correct;
     if (figures.firstRank <= 1) within["1"]++;
     if (figures.firstRank <= 5) within["5"]++;
     if (figures.firstRank <= 10) within["10"]++;
