@@ -113,6 +113,7 @@ const samples: readonly core.ReidError[] = [
   new UsageError("--k is missing: give it"),
   new connection.CropFileNotFoundError("a.jpg"),
   new connection.CropFolderEmptyError("a", 3),
+  new connection.CropsRefusedError("embedded", ["CROP_EMPTY"]),
   new ServerStartError("no port"),
 ];
 

@@ -14,6 +14,17 @@ export type JsonValue =
 /** What a command gives back; printed as the last line on stdout under `--json`. */
 export type JsonObject = { readonly [key: string]: JsonValue | undefined };
 
+/** A command that did its work and failed by what it found: `--json` prints the result with the failure in it. */
+export class FailedRun {
+  readonly error: ReidError;
+  readonly result: JsonObject;
+
+  constructor(error: ReidError, result: JsonObject) {
+    this.error = error;
+    this.result = result;
+  }
+}
+
 /** One flag of a command. */
 export interface OptionSpec {
   readonly type: "string" | "boolean";
@@ -54,7 +65,7 @@ export interface Command {
   readonly takesPaths?: true;
   readonly subcommands?: Readonly<Record<string, Command>>;
   /** @returns what `--json` prints */
-  run?(context: CommandContext): Promise<JsonObject | void>;
+  run?(context: CommandContext): Promise<JsonObject | FailedRun | void>;
 }
 
 /** A command line that cannot be understood; the exit code is 2. */

@@ -36,6 +36,28 @@ export class CropFolderEmptyError extends ReidError<{
   }
 }
 
+/** Crops of which the server took none. */
+export class CropsRefusedError extends ReidError<{
+  crops: number;
+  reasons: string;
+}> {
+  readonly code = "CROPS_REFUSED";
+  readonly kind = "failed-precondition";
+
+  /**
+   * @param verb     what was to be done with them, as a participle
+   * @param reasons  of the single crops
+   */
+  constructor(verb: string, reasons: readonly string[]) {
+    const crops = reasons.length;
+    const all = [...new Set(reasons)].sort().join(", ");
+    super(
+      `none of ${crops} crops could be ${verb} (${all}): see each one's reason in the output, and give others`,
+      { crops, reasons: all },
+    );
+  }
+}
+
 const CONNECT_MS = 10_000;
 const IMAGE = /\.(jpe?g|png|webp)$/i;
 

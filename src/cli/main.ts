@@ -2,7 +2,12 @@
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import { systemClock } from "#core/clock";
 import { ReidError } from "#core/errors";
-import { type Command, type OptionSpec, UsageError } from "./command.js";
+import {
+  type Command,
+  FailedRun,
+  type OptionSpec,
+  UsageError,
+} from "./command.js";
 import { commands, commonOptions, isCommandName } from "./commands.js";
 import { Output, exitCodes } from "./output.js";
 
@@ -86,6 +91,8 @@ async function dispatch(
     environment: process.env,
     clock: systemClock,
   });
+  if (result instanceof FailedRun)
+    return out.failure(result.error, result.result);
   if (result !== undefined) out.result(result);
   return exitCodes.success;
 }

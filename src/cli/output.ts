@@ -81,8 +81,10 @@ export class Output {
   /**
    * Says what went wrong in one line and tells the exit code.
    * Under `--json` the failure is the result as well: `{ "error": { code, message, … } }`.
+   *
+   * @param result  what was found before; stands beside the failure
    */
-  failure(error: unknown): number {
+  failure(error: unknown, result: object = {}): number {
     const isOurs = error instanceof ReidError;
     const message = isOurs
       ? error.message
@@ -90,6 +92,7 @@ export class Output {
     const code = isOurs ? error.code : "INTERNAL";
     this.#options.stderr.write(`reid: ${message}\n`);
     this.result({
+      ...result,
       error: { code, message, ...(isOurs ? { facts: error.facts } : {}) },
     });
     return code === "USAGE" || code === "CONFIG_INVALID"

@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import {
+  FailedRun,
   textFlag,
   UsageError,
   type Command,
@@ -7,7 +8,12 @@ import {
   type JsonObject,
   type JsonValue,
 } from "../command.js";
-import { addressOption, cropFiles, withClient } from "../connection.js";
+import {
+  addressOption,
+  CropsRefusedError,
+  cropFiles,
+  withClient,
+} from "../connection.js";
 
 const CROPS_A_CALL = 64;
 
@@ -33,13 +39,14 @@ export const command: Command = {
   run,
 };
 
-async function run(context: CommandContext): Promise<JsonObject> {
+async function run(context: CommandContext): Promise<JsonObject | FailedRun> {
   const { flags, positionals, out, signal } = context;
   const files = await cropFiles(positionals);
   const model = modelFromFlag(textFlag(flags, "model"));
   const cameraId = textFlag(flags, "camera") ?? "";
   return withClient(context, async (client) => {
     const results: JsonValue[] = [];
+    const reasons: string[] = [];
     let version = "";
     for (let start = 0; start < files.length; start += CROPS_A_CALL) {
       const share = files.slice(start, start + CROPS_A_CALL);
@@ -61,6 +68,7 @@ async function run(context: CommandContext): Promise<JsonObject> {
         if (feature === null || feature === undefined) {
           const message = error?.message ?? "no feature";
           out.line(`${file}: ${message}`);
+          reasons.push(error?.reason ?? "");
           results.push({ file, reason: error?.reason ?? "", message });
           return;
         }
@@ -71,7 +79,10 @@ async function run(context: CommandContext): Promise<JsonObject> {
         results.push({ file, feature: values });
       });
     }
-    return { model: version, results };
+    const result = { model: version, results };
+    return reasons.length === files.length
+      ? new FailedRun(new CropsRefusedError("embedded", reasons), result)
+      : result;
   });
 }
 

@@ -2,6 +2,7 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import {
   choiceFlag,
+  FailedRun,
   hasFlag,
   requiredFlag,
   textFlag,
@@ -13,6 +14,7 @@ import type { Client } from "../client.js";
 import {
   addressOption,
   cropFiles,
+  CropsRefusedError,
   labelledCrops,
   withClient,
 } from "../connection.js";
@@ -54,7 +56,7 @@ export const command: Command = {
   run,
 };
 
-async function run(context: CommandContext): Promise<JsonObject> {
+async function run(context: CommandContext): Promise<JsonObject | FailedRun> {
   const { flags, positionals, out, signal } = context;
   const gallery = requiredFlag(flags, "gallery");
   const index = choiceFlag(flags, "index", ["hnsw", "flat"]) ?? "hnsw";
@@ -76,12 +78,10 @@ async function run(context: CommandContext): Promise<JsonObject> {
     out.line(
       `${report.enrolled} of ${crops.length} crops enrolled into ${gallery}, sequence ${report.sequence}`,
     );
-    return {
-      gallery,
-      enrolled: report.enrolled,
-      failed: report.failed,
-      sequence: report.sequence,
-    };
+    const result = { gallery, ...report };
+    if (report.enrolled > 0) return result;
+    const reasons = report.failed.map(({ reason }) => reason);
+    return new FailedRun(new CropsRefusedError("enrolled", reasons), result);
   });
 }
 

@@ -1,4 +1,5 @@
 import {
+  FailedRun,
   numberFlag,
   requiredFlag,
   textFlag,
@@ -10,6 +11,7 @@ import {
 import {
   addressOption,
   cropFiles,
+  CropsRefusedError,
   labelledCrops,
   withClient,
 } from "../connection.js";
@@ -52,7 +54,7 @@ export const command: Command = {
   run,
 };
 
-async function run(context: CommandContext): Promise<JsonObject> {
+async function run(context: CommandContext): Promise<JsonObject | FailedRun> {
   const { flags, positionals } = context;
   const gallery = requiredFlag(flags, "gallery");
   const data = textFlag(flags, "data");
@@ -72,7 +74,7 @@ async function searchFiles(
   context: CommandContext,
   gallery: string,
   k: number,
-): Promise<JsonObject> {
+): Promise<JsonObject | FailedRun> {
   const { out, signal, positionals } = context;
   const files = await cropFiles(positionals);
   const queries = files.map((path) => ({ path, identity: "", cameraId: "" }));
@@ -96,7 +98,7 @@ async function searchFiles(
         ]),
       ]);
     }
-    return {
+    const result = {
       gallery,
       results: answers.map(({ query, hits, error }) => ({
         file: query.path,
@@ -106,6 +108,10 @@ async function searchFiles(
           : { reason: error.code, message: error.message }),
       })),
     };
+    const reasons = answers.flatMap(({ error }) => error?.code ?? []);
+    return reasons.length === answers.length
+      ? new FailedRun(new CropsRefusedError("searched with", reasons), result)
+      : result;
   });
 }
 
