@@ -76,7 +76,7 @@ export async function writeAtomically(
  * @param path  the folder to make; must not exist
  * @param fill  writes the files into the temporary folder it is given
  * @throws {DiskFullError} there is no room for it
- * @throws {ConfigError} the folder above it cannot be made
+ * @throws {ConfigError} a file stands there, or the folder above it cannot be made
  */
 export async function writeFolderAtomically(
   path: string,
@@ -92,7 +92,10 @@ export async function writeFolderAtomically(
   try {
     await fill(temporary);
     await syncFolder(temporary);
-    await rename(temporary, path);
+    await rename(temporary, path).catch((error: unknown) => {
+      const isFile = (error as NodeJS.ErrnoException).code === "ENOTDIR";
+      throw isFile ? noFolder(path, "ENOTDIR") : error;
+    });
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
     throw writeFailure(error, path);
@@ -112,12 +115,15 @@ async function makeFolder(folder: string, wantedFor: string): Promise<void> {
     await mkdir(folder, { recursive: true });
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    if (NO_FOLDER.has(code))
-      throw new ConfigError(
-        "output folder",
-        `${folder} (${code})`,
-        "a folder, or a path where one can be made",
-      );
+    if (NO_FOLDER.has(code)) throw noFolder(folder, String(code));
     throw writeFailure(error, wantedFor);
   }
+}
+
+function noFolder(path: string, code: string): ConfigError {
+  return new ConfigError(
+    "output folder",
+    `${path} (${code})`,
+    "a folder, or a path where one can be made",
+  );
 }

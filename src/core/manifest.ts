@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
-import { access, readdir, readFile, rename, rm } from "node:fs/promises";
+import { access, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
+import { ConfigError } from "./errors.js";
 import { writeAtomically, writeFolderAtomically } from "./files.js";
 import {
   BundleNotFoundError,
@@ -310,8 +311,32 @@ async function versionsIn(home: string): Promise<number[]> {
 }
 
 /**
+ * Whether a folder of published bundles is there; the first that is published makes it.
+ *
+ * @throws {ConfigError} something else stands there
+ */
+export async function hasModelsFolder(path: string): Promise<boolean> {
+  const found = await stat(path).catch((error: unknown) => {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+    if (isMissing(error)) throw noModelsFolder(path, "no folder");
+    throw error;
+  });
+  if (found?.isDirectory() === false) throw noModelsFolder(path, "no folder");
+  return found !== undefined;
+}
+
+/** The models folder is not what it must be, as `what` says. */
+export function noModelsFolder(path: string, what: string): ConfigError {
+  return new ConfigError(
+    "models folder",
+    `${path}, which is ${what}`,
+    "a folder of bundles, NAME/VERSION, as reid models import makes one",
+  );
+}
+
+/**
  * All published bundles, by name, then version rising; encoders are not read. Broken ones are left out of
- * `bundles` and named in `broken`.
+ * `bundles` and named in `broken`. Where there is no folder there are none: see `hasModelsFolder`.
  */
 export async function listBundles(modelsFolder: string): Promise<{
   readonly bundles: readonly BundleEntry[];

@@ -3,6 +3,7 @@ import type { Clock } from "#core/clock";
 import { ClosedError, ReidError } from "#core/errors";
 import type { Log } from "#core/log";
 import {
+  hasModelsFolder,
   listBundles,
   readBundle,
   type BundleEntry,
@@ -94,9 +95,17 @@ export class ModelRegistry {
   /**
    * Reads the folder and loads the newest version of every name.
    *
-   * A broken bundle is logged and listed as failed, and the version before it is tried.
+   * A broken bundle is logged and listed as failed, and the version before it is tried. A folder that is missing
+   * is logged and has no models yet.
+   *
+   * @throws {ConfigError} the folder is no folder
    */
   static async open(options: RegistryOptions): Promise<ModelRegistry> {
+    const { folder, log } = options;
+    if (!(await hasModelsFolder(folder)))
+      log.warn("models folder is not there: there are no models yet", {
+        models: folder,
+      });
     const registry = new ModelRegistry(options);
     await registry.refresh();
     for (const name of registry.names()) await registry.#activateNewest(name);

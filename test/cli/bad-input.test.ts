@@ -29,6 +29,8 @@ const usl = (name: string) =>
   ["train", "--mode", "usl", "--target", at(name), "--out", at("run")] as const;
 const imported = (name: string) =>
   ["models", "import", at(name), "--name", "x", "--out", at("m")] as const;
+const noModels = (path: string, what: string) =>
+  `models folder is ${path}, which is ${what}: expected a folder of bundles, NAME/VERSION, as reid models import makes one`;
 const serve = (...flags: readonly string[]) => [
   "serve",
   ...["--models", at("models"), "--metrics", "", "--listen", "127.0.0.1:0"],
@@ -156,6 +158,34 @@ const refusals: readonly Refusal[] = [
     exit: 2,
     says: () =>
       `out is "${at("text.onnx")}", which is no folder: expected a folder that does not exist or is empty`,
+  },
+  {
+    what: "a models folder to serve that is a file",
+    args: () => serve("--data", at("served"), "--models", at("text.onnx")),
+    code: "CONFIG_INVALID",
+    exit: 2,
+    says: () => noModels(at("text.onnx"), "no folder"),
+  },
+  {
+    what: "a models folder to serve below a file",
+    args: () => serve("--data", at("served"), "--models", at("text.onnx/m")),
+    code: "CONFIG_INVALID",
+    exit: 2,
+    says: () => noModels(at("text.onnx/m"), "no folder"),
+  },
+  {
+    what: "a models folder to list that is a file",
+    args: () => ["models", "list", "--models", at("text.onnx")],
+    code: "CONFIG_INVALID",
+    exit: 2,
+    says: () => noModels(at("text.onnx"), "no folder"),
+  },
+  {
+    what: "a models folder to list that is missing",
+    args: () => ["models", "list", "--models", at("nowhere")],
+    code: "CONFIG_INVALID",
+    exit: 2,
+    says: () => noModels(at("nowhere"), "not there"),
   },
   {
     what: "a data folder that is a file",

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -58,6 +58,22 @@ describe("reid models", () => {
       (await reid("models", "show", join(models, "tiny"), "--json")).stdout,
     ) as Record<string, unknown>;
     assert.equal(show["version"], 2);
+  });
+
+  test("import passes over a file that has a version's name, and list names it", async () => {
+    const models = join(folder, "filed");
+    await mkdir(join(models, "tiny"), { recursive: true });
+    await writeFile(join(models, "tiny/1"), "no folder");
+    const imported = await reid(
+      ...["models", "import", encoder, "--name", "tiny"],
+      ...["--out", models, "--json"],
+    );
+    assert.equal(imported.code, 0, imported.stderr);
+    const { version } = JSON.parse(imported.stdout) as { version: number };
+    assert.equal(version, 2);
+    const list = await reid("models", "list", "--models", models);
+    assert.equal(list.code, 0);
+    assert.match(list.stderr, /no model bundle at \S+tiny\/1: give/);
   });
 
   const bad: readonly {

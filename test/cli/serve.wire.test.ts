@@ -15,6 +15,7 @@ const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 async function servedOnce(
   folder: string,
   logLevel: string,
+  models = join(folder, "models"),
 ): Promise<{
   readonly code: unknown;
   readonly ready: string;
@@ -23,7 +24,7 @@ async function servedOnce(
   const file = join(folder, "reid.yaml");
   await writeFile(
     file,
-    `log_level: ${logLevel}\nserve:\n  models: ${join(folder, "models")}\n  data: ${join(folder, "data")}\n` +
+    `log_level: ${logLevel}\nserve:\n  models: ${models}\n  data: ${join(folder, "data")}\n` +
       `  listen: 127.0.0.1:0\n  metrics: ""\n`,
   );
   const server = spawn(process.execPath, [main, "serve", "--config", file]);
@@ -64,5 +65,14 @@ describe("reid serve", () => {
     const { code, log } = await servedOnce(folder, "error");
     assert.equal(code, 0);
     assert.equal(log, "");
+  });
+
+  test("starts without a models folder, and says that it is not there", async () => {
+    const models = join(folder, "later");
+    const { code, ready, log } = await servedOnce(folder, "warn", models);
+    assert.equal(code, 0);
+    assert.match(ready, /model none/);
+    assert.match(log, /models folder is not there: there are no models yet/);
+    assert.ok(log.includes(models));
   });
 });

@@ -52,6 +52,23 @@ describe("writeFolderAtomically", () => {
     );
   });
 
+  test("refuses a path where a file stands, and leaves it as it was", async () => {
+    const path = join(folder, "taken");
+    await writeFile(path, "mine");
+    await assert.rejects(
+      writeFolderAtomically(path, () => Promise.resolve()),
+      {
+        code: "CONFIG_INVALID",
+        message: `output folder is ${path} (ENOTDIR): expected a folder, or a path where one can be made`,
+      },
+    );
+    assert.equal(await readFile(path, "utf8"), "mine");
+    assert.deepEqual(
+      (await readdir(folder)).filter((name) => name.includes("taken")),
+      ["taken"],
+    );
+  });
+
   test(
     "says that the disk is full, names the folder, and leaves nothing behind",
     { skip: !existsSync("/dev/full") && "there is no /dev/full here" },

@@ -1,8 +1,10 @@
 import { createHash } from "node:crypto";
 import { basename } from "node:path";
 import {
+  hasModelsFolder,
   listBundles,
   type Manifest,
+  noModelsFolder,
   readBundle,
   resolveBundle,
   writeBundle,
@@ -165,7 +167,11 @@ const listCommand: Command = {
 
 /** `reid models list`: by name, version rising; broken bundles are named on stderr. */
 async function runList({ flags, out }: CommandContext): Promise<JsonObject> {
-  const { bundles, broken } = await listBundles(requiredFlag(flags, "models"));
+  const models = requiredFlag(flags, "models");
+  // Somebody who names a folder means one: a list of nothing would hide a typing error.
+  if (!(await hasModelsFolder(models)))
+    throw noModelsFolder(models, "not there");
+  const { bundles, broken } = await listBundles(models);
   const rows = bundles.map(({ manifest: m }) => [
     m.name,
     m.version,
