@@ -79,13 +79,16 @@ interface Known {
  * The models of a folder, and which of their versions run.
  *
  * The newest version of each name that can be loaded is active. Versions published later are seen by
- * `refresh` and can be loaded; they do not become active by themselves.
+ * `refresh` and can be loaded; they do not become active by themselves. From `close` on every method throws
+ * ClosedError.
  */
 export class ModelRegistry {
   readonly #options: RegistryOptions;
   readonly #known = new Map<string, Known>();
   /** Active version by name. */
   readonly #active = new Map<string, number>();
+  /** Loads and looks at the folder that have not ended. */
+  readonly #underWay = new Set<Promise<unknown>>();
   #isClosed = false;
 
   private constructor(options: RegistryOptions) {
@@ -114,6 +117,7 @@ export class ModelRegistry {
 
   /** Names of all models, sorted. */
   names(): readonly string[] {
+    this.#checkOpen();
     const names = [...this.#known.values()].map(
       (one) => one.entry.manifest.name,
     );
@@ -122,17 +126,20 @@ export class ModelRegistry {
 
   /** The model of requests that name none: as configured, else the first by name; empty: there is none. */
   get defaultModel(): string {
+    this.#checkOpen();
     return this.#options.defaultModel ?? this.names()[0] ?? "";
   }
 
   /** The active version of a model; undefined: none. */
   activeVersion(name: string = this.defaultModel): ModelVersion | undefined {
+    this.#checkOpen();
     const version = this.#active.get(name);
     return version === undefined ? undefined : { name, version };
   }
 
   /** All versions, by name, then version falling. */
   list(): readonly ModelFacts[] {
+    this.#checkOpen();
     return [...this.#known.values()]
       .map((known) => this.#factsOf(known))
       .sort((a, b) =>
@@ -170,7 +177,58 @@ export class ModelRegistry {
    * @throws {ReidError} the engine refuses it
    */
   async load(model: ModelVersion): Promise<LoadedModel> {
+    this.#checkOpen();
+    return this.#awaited(this.#loadOnce(model));
+  }
+
+  /**
+   * Looks at the folder again: versions published meanwhile are listed from then on, those taken away no
+   * longer, unless they are loaded.
+   */
+  async refresh(): Promise<void> {
+    this.#checkOpen();
+    return this.#awaited(this.#readFolder());
+  }
+
+  /** Waits for loads under way; idempotent. The pool is its owner's to close. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await Promise.allSettled(this.#underWay);
+  }
+
+  #checkOpen(): void {
     if (this.#isClosed) throw new ClosedError("model registry");
+  }
+
+  /** The same work, which `close` waits for. */
+  async #awaited<Result>(work: Promise<Result>): Promise<Result> {
+    this.#underWay.add(work);
+    try {
+      return await work;
+    } finally {
+      this.#underWay.delete(work);
+    }
+  }
+
+  async #activateNewest(name: string): Promise<void> {
+    const versions = this.list().filter((facts) => facts.name === name);
+    for (const { version } of versions) {
+      try {
+        await this.load({ name, version });
+        this.#active.set(name, version);
+        return;
+      } catch (error) {
+        if (!(error instanceof ReidError)) throw error;
+        this.#options.log.error("model version could not be loaded", {
+          model: name,
+          version,
+          error,
+        });
+      }
+    }
+  }
+
+  async #loadOnce(model: ModelVersion): Promise<LoadedModel> {
     const known =
       this.#known.get(showModel(model)) ?? (await this.#findOnDisk(model));
     if (known.loaded !== undefined) return known.loaded;
@@ -180,11 +238,7 @@ export class ModelRegistry {
     return known.loading;
   }
 
-  /**
-   * Looks at the folder again: versions published meanwhile are listed from then on, those taken away no
-   * longer, unless they are loaded.
-   */
-  async refresh(): Promise<void> {
+  async #readFolder(): Promise<void> {
     const { folder, log } = this.#options;
     const { bundles, broken } = await listBundles(folder);
     const present = new Set(bundles.map(({ manifest }) => showModel(manifest)));
@@ -208,30 +262,6 @@ export class ModelRegistry {
       log.warn("bundle left out", { bundle, error });
   }
 
-  /** Idempotent; the pool is its owner's to close. */
-  close(): Promise<void> {
-    this.#isClosed = true;
-    return Promise.resolve();
-  }
-
-  async #activateNewest(name: string): Promise<void> {
-    const versions = this.list().filter((facts) => facts.name === name);
-    for (const { version } of versions) {
-      try {
-        await this.load({ name, version });
-        this.#active.set(name, version);
-        return;
-      } catch (error) {
-        if (!(error instanceof ReidError)) throw error;
-        this.#options.log.error("model version could not be loaded", {
-          model: name,
-          version,
-          error,
-        });
-      }
-    }
-  }
-
   #find({ name, version = 0 }: ModelReference): Known {
     const model = name === undefined || name === "" ? this.defaultModel : name;
     if (model === "") throw new NoActiveModelError("");
@@ -246,7 +276,7 @@ export class ModelRegistry {
   }
 
   async #findOnDisk(model: ModelVersion): Promise<Known> {
-    await this.refresh();
+    await this.#readFolder();
     const known = this.#known.get(showModel(model));
     if (known === undefined) throw new ModelNotFoundError(showModel(model));
     return known;
