@@ -9,6 +9,7 @@ import { IndexProblemsError } from "#index/errors";
 import {
   type Command,
   type CommandContext,
+  FailedRun,
   type JsonObject,
   requiredFlag,
   textFlag,
@@ -107,13 +108,17 @@ const check: Command = {
         problems += found.problems.length;
         context.out.line(
           `${found.gallery}: ${found.entries} entries, ${found.indexed} in the index, ` +
-            (found.problems.length === 0 ? "no problem" : ""),
+            (found.problems.length === 0
+              ? "no problem"
+              : `problems: ${found.problems.length}`),
         );
         for (const problem of found.problems) context.out.line(`  ${problem}`);
         checks.push({ ...found });
       }
-      if (problems > 0) throw new IndexProblemsError(problems);
-      return { galleries: checks };
+      const result = { galleries: checks };
+      return problems > 0
+        ? new FailedRun(new IndexProblemsError(problems), result)
+        : result;
     }),
 };
 
