@@ -30,7 +30,9 @@ export const trainSection = nested({
     ["market1501"],
     "layout of the data sets; unset: market1501",
   ),
-  encoder: openText("name of an encoder, or an ONNX file; unset: resnet50"),
+  encoder: openText(
+    "name of an encoder, an ONNX file, or a bundle: its folder, a run's, or MODELS/NAME; unset: resnet50",
+  ),
   weights: openText("ONNX file with initial weights"),
   features: openWhole(
     [0, 65_536],

@@ -1,5 +1,7 @@
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
+import { basename } from "node:path";
 import { ReidError } from "#core/errors";
+import { readBundle, resolveBundle } from "#core/manifest";
 import { checkGraph } from "#onnx/check";
 import { foldConstants, withoutUnused } from "#onnx/folding";
 import type { Dimension, Graph, Model, Node, ValueInfo } from "#onnx/graph";
@@ -18,7 +20,7 @@ import { takeWeights, type WeightReport } from "./weights.js";
 
 /** Which encoder to open, and for what crops. */
 export interface EncoderRequest {
-  /** A built-in encoder's name, or the path of an .onnx file. */
+  /** A built-in encoder's name, or the path of an .onnx file, a bundle, a run, or MODELS/NAME. */
   readonly encoder: string;
   /** Crop size; default the encoder's own. */
   readonly heightPx?: number | undefined;
@@ -47,13 +49,21 @@ export interface OpenedEncoder {
   readonly weights?: WeightReport;
 }
 
+/** An encoder with what the user knows it by. */
+export interface NamedEncoder extends OpenedEncoder {
+  /** The table's name, the file's without its folder, or a bundle's NAME/VERSION. */
+  readonly name: string;
+}
+
 /** Where a file leaves its crop size open: the persons' size of spcl-spec 3. */
 const DEFAULT_SIZE = { heightPx: 256, widthPx: 128 } as const;
 
 /**
- * Opens a built-in encoder or any ONNX file with one image input and one feature output.
+ * Opens a built-in encoder, any ONNX file with one image input and one feature output, or a bundle's encoder.
  *
- * @throws {EncoderNotFoundError}     neither a name nor a file
+ * @throws {EncoderNotFoundError}     neither a name nor a file nor a folder
+ * @throws {BundleNotFoundError}      a folder that is no bundle, run or MODELS/NAME
+ * @throws {ManifestError}            the bundle is broken
  * @throws {OnnxMalformedError}       not ONNX
  * @throws {EncoderInputsError}       not one image input
  * @throws {EncoderOutputError}       no feature output, or several
@@ -63,21 +73,29 @@ const DEFAULT_SIZE = { heightPx: 256, widthPx: 128 } as const;
  */
 export async function openEncoder(
   request: EncoderRequest,
-): Promise<OpenedEncoder> {
+): Promise<NamedEncoder> {
   const opened = isEncoderName(request.encoder)
-    ? buildEncoder(request)
-    : encoderFromModel(
-        readModel(
-          await readEncoderFile(request.encoder, Object.keys(encoders)),
-        ),
-        request,
-      );
+    ? { ...buildEncoder(request), name: request.encoder }
+    : await readEncoder(request);
   if (request.weights === undefined) return opened;
   const { model, report } = takeWeights(
     opened.model,
     readModel(await readEncoderFile(request.weights)),
   );
   return { ...opened, model, pretrained: true, weights: report };
+}
+
+async function readEncoder(request: EncoderRequest): Promise<NamedEncoder> {
+  const { encoder: path } = request;
+  const found = await stat(path).catch(() => undefined);
+  if (found?.isDirectory() === true) {
+    const { encoder, manifest } = await readBundle(await resolveBundle(path));
+    const name = `${manifest.name}/${manifest.version}`;
+    return { ...encoderFromModel(readModel(encoder), request), name };
+  }
+  const bytes = await readEncoderFile(path, Object.keys(encoders));
+  const name = basename(path);
+  return { ...encoderFromModel(readModel(bytes), request), name };
 }
 
 /**

@@ -202,9 +202,10 @@ export class EncoderNotFoundError extends ReidError<{ encoder: string }> {
   readonly code = "ENCODER_NOT_FOUND";
   readonly kind = "not-found";
 
-  /** @param known  names that would do as well; none where only a file is taken */
+  /** @param known  names that would do as well as a bundle; none where only a file is taken */
   constructor(encoder: string, known: readonly string[]) {
-    const names = known.length === 0 ? "" : `, or one of ${known.join(", ")}`;
+    const names =
+      known.length === 0 ? "" : `, a bundle, or one of ${known.join(", ")}`;
     super(`no encoder "${encoder}": give an .onnx file${names}`, { encoder });
   }
 }

@@ -149,12 +149,12 @@ function metricsOf(
   };
 }
 
-/** Model names are lower case; an encoder file's name may not be one. */
+/** Model names are lower case; an encoder file's name may not be one, and a bundle's comes with its version. */
 function bundleName(options: TrainOptions, { settings }: Run): string {
   if (options.name !== undefined) return options.name;
   const name = settings.encoder
     .toLowerCase()
-    .replace(/\.onnx$/, "")
+    .replace(/\.onnx$|\/\d+$/, "")
     .replace(/[^a-z0-9._-]+/g, "-")
     .replace(/^[^a-z0-9]+/, "")
     .slice(0, 63);

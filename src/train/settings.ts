@@ -73,7 +73,7 @@ export interface TrainOptions {
   readonly format?: DataFormat;
   /** Leave out files that do not fit the layout or cannot be decoded, instead of stopping. */
   readonly skipBad?: boolean;
-  /** A name from the encoder table, or an ONNX file. */
+  /** A name from the encoder table, an ONNX file, a bundle's or run's folder, or MODELS/NAME. */
   readonly encoder?: string;
   /** ONNX file with initial weights. */
   readonly weights?: string;
@@ -158,7 +158,7 @@ export interface TrainSettings extends Switches {
 
 /** What of data and encoder the defaults depend on. */
 export interface RunFacts {
-  /** Name of the encoder, or the ONNX file's name without its folder. */
+  /** Name of the encoder, the ONNX file's name without its folder, or a bundle's NAME/VERSION. */
   readonly encoder: string;
   readonly pretrained: boolean;
   /** The encoder's own input size. */

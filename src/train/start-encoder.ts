@@ -1,13 +1,12 @@
-import { basename } from "node:path";
 import type { Model } from "#onnx/graph";
-import { openEncoder, type OpenedEncoder } from "./encoder-file.js";
+import { openEncoder, type NamedEncoder } from "./encoder-file.js";
 import type { TrainOptions } from "./settings.js";
 
 /** The encoder a run starts from. */
 export interface StartEncoder {
   /** float32 [batch, 3, H, W] in, [batch, D] out. */
   readonly encoder: Model;
-  /** The table's name, or the file's without its folder. */
+  /** The table's name, the file's without its folder, or a bundle's NAME/VERSION. */
   readonly name: string;
   readonly pretrained: boolean;
   readonly heightPx: number;
@@ -37,16 +36,16 @@ export async function openStartEncoder(
   });
   return {
     encoder: opened.model,
-    name: basename(encoder),
+    name: opened.name,
     pretrained: opened.pretrained,
     heightPx: opened.heightPx,
     widthPx: opened.widthPx,
-    messages: messagesOf(basename(encoder), opened),
+    messages: messagesOf(opened),
   };
 }
 
-function messagesOf(name: string, opened: OpenedEncoder): readonly string[] {
-  const { heightPx, widthPx, dimension, pretrained, weights } = opened;
+function messagesOf(opened: NamedEncoder): readonly string[] {
+  const { name, heightPx, widthPx, dimension, pretrained, weights } = opened;
   const start = pretrained ? "trained weights" : "random weights";
   const lines = [
     `encoder ${name}: crops of ${heightPx} × ${widthPx} px, ${dimension} numbers a feature, ${start}`,

@@ -4,10 +4,13 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { writeBundle, writeBundleFolder } from "#core/manifest";
+import { BundleNotFoundError, ManifestError } from "#core/manifest-errors";
 import { GraphBuilder, int, ints } from "#onnx/builder";
 import { OnnxMalformedError } from "#onnx/errors";
 import type { Model, Tensor } from "#onnx/graph";
 import { readModel, writeModel } from "#onnx/model";
+import { PIXEL_DEVIATION, PIXEL_MEAN } from "#train/augmentation";
 import { encoderFromModel, openEncoder } from "#train/encoder-file";
 import { encoders } from "#train/encoders";
 import {
@@ -18,7 +21,9 @@ import {
   FeatureNodeNotFoundError,
   WeightsUnmatchedError,
 } from "#train/errors";
+import { serveableEncoder } from "#train/export";
 import { goldenFolder } from "../support/golden.js";
+import { tiny, tinyEncoder } from "../support/tiny-bundle.js";
 
 const weight = (...dims: number[]): Tensor => {
   const length = dims.reduce((product, dim) => product * dim, 1);
@@ -239,7 +244,7 @@ describe("openEncoder", () => {
       openEncoder({ encoder: "resnet-50", seed: 1 }),
       (error) => {
         assert.ok(error instanceof EncoderNotFoundError);
-        assert.match(error.message, /resnet50_ibn_a/);
+        assert.match(error.message, /a bundle, or one of .*resnet50_ibn_a/);
         return true;
       },
     );
@@ -250,6 +255,56 @@ describe("openEncoder", () => {
     await assert.rejects(
       openEncoder({ encoder: path, seed: 1 }),
       OnnxMalformedError,
+    );
+  });
+
+  test("takes a bundle by its folder, its run's or MODELS/NAME as the trained start that its encoder is", async () => {
+    const size = { heightPx: 8, widthPx: 4 };
+    const facts = { ...size, dimension: 6 };
+    const encoder = writeModel(
+      serveableEncoder(network(flattened), {
+        ...size,
+        mean: PIXEL_MEAN,
+        std: PIXEL_DEVIATION,
+        scale: 1 / 255,
+      }),
+    );
+    const models = join(folder, "models");
+    for (const bytes of [tinyEncoder(), encoder])
+      await writeBundle(models, "door", bytes, facts);
+    const run = join(folder, "run");
+    await writeBundleFolder(join(run, "bundle"), "hall", encoder, facts);
+    const paths = [
+      [join(models, "door"), "door/2"],
+      [join(models, "door/2"), "door/2"],
+      [run, "hall/0"],
+      [join(run, "bundle"), "hall/0"],
+    ];
+    for (const [path, expected] of paths) {
+      const { name, model, pretrained, dimension } = await openEncoder({
+        encoder: path,
+        seed: 1,
+      });
+      assert.deepEqual(
+        [name, pretrained, dimension, model.graph.inputs[0].dims],
+        [expected, true, 6, ["batch", 3, 8, 4]],
+      );
+      assert.deepEqual(model.graph.initializers.get("w"), weight(6, 3, 3, 3));
+    }
+  });
+
+  test("refuses a folder without a bundle, and a bundle whose bytes are others", async () => {
+    await assert.rejects(
+      openEncoder({ encoder: folder, seed: 1 }),
+      BundleNotFoundError,
+    );
+    const facts = { ...tiny, metrics: {} };
+    const bundle = join(folder, "broken");
+    await writeBundleFolder(bundle, "broken", tinyEncoder(), facts);
+    await writeFile(join(bundle, "encoder.onnx"), tinyEncoder(2));
+    await assert.rejects(
+      openEncoder({ encoder: bundle, seed: 1 }),
+      ManifestError,
     );
   });
 

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { systemClock } from "#core/clock";
+import { readBundle } from "#core/manifest";
 import { engines } from "#train/engines";
 import { evaluateBundle } from "#train/bundle-evaluation";
 import { loadCheckpoint, saveCheckpoint } from "#train/checkpoint";
@@ -287,6 +288,26 @@ describe("train", () => {
       message: /^features of 36 crops differ by NaN .*, allowed is 0\.0001: /,
     });
     assert.ok(!existsSync(bundle));
+  });
+
+  test("starts from another run's bundle, whose name its own goes on with", async () => {
+    const first = await runOf(
+      small({ mode: "usl", target, epochs: 1, iterations: 1 }),
+    );
+    const notes: string[] = [];
+    const { bundle } = await train(
+      small({
+        ...{ mode: "usl", target, epochs: 1, iterations: 1 },
+        encoder: first.folder,
+      }),
+      { engine, clock: systemClock, onMessage: (line) => notes.push(line) },
+    );
+    assert.match(
+      notes[0],
+      /^encoder resnet_tiny\/0: .* px, 128 numbers a feature, trained weights$/,
+    );
+    const { manifest } = await readBundle(bundle);
+    assert.equal(manifest.name, "resnet_tiny");
   });
 
   test("says which weights of a file matched, and starts from them", async () => {

@@ -73,8 +73,8 @@ const settingFlags: Readonly<Record<string, SettingFlag>> = {
   ),
   encoder: text(
     "train.encoder",
-    "NAME|FILE",
-    "built-in encoder or ONNX file (default: resnet50)",
+    "NAME|FILE|BUNDLE|RUN|MODELS/NAME",
+    "built-in encoder, ONNX file, or a bundle's encoder (default: resnet50)",
   ),
   weights: text(
     "train.weights",
