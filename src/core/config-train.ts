@@ -140,7 +140,8 @@ export const trainSection = nested({
     "bias of the last batch norm; unset: by mode",
   ),
   k1: openWhole(
-    [1, 1000],
+    // The row itself counts: with 1 every instance is an outlier.
+    [2, 1000],
     facts("neighbours", "of the Jaccard distance; unset: chosen by the preset"),
   ),
   k2: openWhole(

@@ -141,7 +141,8 @@ function checkSettings(settings: TrainSettings, options: TrainOptions): void {
       whole,
     });
   const { clustering, mode } = settings;
-  for (const field of ["k1", "k2", "minSamples"] as const)
+  checkRange("k1", clustering.k1, { least: 2, most: 1000, whole: true });
+  for (const field of ["k2", "minSamples"] as const)
     checkRange(field, clustering[field], { least: 1, most: 1000, whole: true });
   checkRange("eps", clustering.eps, { least: 0, most: 1, whole: false });
   checkRange("epsGap", clustering.epsGap, { least: 0, most: 1, whole: false });

@@ -113,6 +113,10 @@ describe("reid", () => {
       says: /train\.eps is 2: expected number from 0 to 1$/m,
     },
     {
+      args: ["train", "--out", "run", "--k1", "1"],
+      says: /train\.k1 is 1: expected whole number from 2 to 1000$/m,
+    },
+    {
       args: ["serve", "--device", "abacus"],
       says: /device is "abacus": expected auto, cpu, cuda, webgpu$/m,
     },

@@ -43,6 +43,18 @@ describe("jaccardDistance", () => {
         assert.equal(Number.isNaN(seen[n]), Math.fround(dense[n]) > 0.9);
     });
 
+  test("finds no two rows near each other where k1 counts a row alone, and some where it counts one more", () => {
+    const pairs = [1, 2].map((k1) => {
+      const features = blobs(60, 1);
+      const neighbours = neighboursByLoop(features, DIMENSION, k1);
+      const options = { dimension: DIMENSION, k1, k2: 6, maxDistance: 0.9 };
+      const { columns } = jaccardDistance(features, neighbours, options);
+      return columns.length - 60;
+    });
+    assert.equal(pairs[0], 0);
+    assert.ok(pairs[1] > 0);
+  });
+
   test("takes lists that an approximate search left short", () => {
     const count = 60;
     const neighbours = neighboursByLoop(blobs(count, 1), DIMENSION, 12);

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { configKeys } from "#core/config";
 import { settingsFromOptions } from "../../src/train/settings-from-options.js";
 import type { RunFacts, TrainOptions } from "../../src/train/settings.js";
 
@@ -63,10 +64,20 @@ describe("settingsFromOptions", () => {
     assert.deepEqual([settings.clustering.k1, settings.clustering.k2], [12, 3]);
   });
 
+  test("takes k1 from the range that the online memory has", () => {
+    const expected = ["train.k1", "memory.k1"].map(
+      (path) => configKeys().find((key) => key.path === path)?.expected,
+    );
+    assert.deepEqual(expected, Array(2).fill("whole number from 2 to 1000"));
+    const { clustering } = settingsFromOptions({ ...usl, k1: 2 }, facts);
+    assert.equal(clustering.k1, 2);
+  });
+
   const refusals: readonly (readonly [Partial<TrainOptions>, RegExp])[] = [
     [{ epochs: 0 }, /^epochs is 0/],
     [{ batchSize: 1.5 }, /^batchSize is 1\.5/],
     [{ eps: 2 }, /^eps is 2/],
+    [{ k1: 1 }, /^k1 is 1: /],
     [{ learningRate: Number.NaN }, /^learningRate is NaN/],
     [{ mode: "uda" }, /^source is missing/],
     [{ select: "best" }, /^select is best/],
