@@ -39,13 +39,14 @@ export class CropUndecodableError extends ReidError<{
   }
 }
 
-/** Facts of {@link CropTooLargeError}: sides are 0 where the file was refused before its header was read. */
-export interface CropTooLargeFacts {
-  readonly [name: string]: number;
-  readonly widthPx: number;
-  readonly heightPx: number;
-  readonly receivedBytes: number;
-}
+/** Facts of {@link CropTooLargeError}: without the sides where the file was refused before its header was read. */
+export type CropTooLargeFacts =
+  | { readonly receivedBytes: number }
+  | {
+      readonly receivedBytes: number;
+      readonly widthPx: number;
+      readonly heightPx: number;
+    };
 
 /** A file, a side or a number of pixels over the limit, as the header says: nothing was decoded. */
 export class CropTooLargeError extends ReidError<CropTooLargeFacts> {
@@ -55,7 +56,7 @@ export class CropTooLargeError extends ReidError<CropTooLargeFacts> {
   /** @param limit  the limit that was passed, in words with its value */
   constructor(facts: CropTooLargeFacts, limit: string) {
     const size =
-      facts.widthPx > 0
+      "widthPx" in facts
         ? `${facts.widthPx} x ${facts.heightPx} px`
         : `${facts.receivedBytes} bytes`;
     super(`crop of ${size} is over ${limit}: scale it down first`, facts);

@@ -122,7 +122,7 @@ export function checkEncoded(
   if (receivedBytes === 0) throw new CropEmptyError();
   if (receivedBytes > limits.encodedBytes) {
     throw new CropTooLargeError(
-      { widthPx: 0, heightPx: 0, receivedBytes },
+      { receivedBytes },
       `${limits.encodedBytes} bytes`,
     );
   }

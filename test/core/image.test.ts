@@ -144,10 +144,12 @@ describe("decodeCrop", () => {
 
   test("refuses by the header alone what is too large or too small", async () => {
     const limits = { ...defaultCropLimits, encodedBytes: 1000 };
-    await assert.rejects(
-      decodeCrop(new Uint8Array(1001), { limits }),
-      refusedWith("CROP_TOO_LARGE"),
-    );
+    await assert.rejects(decodeCrop(new Uint8Array(1001), { limits }), {
+      code: "CROP_TOO_LARGE",
+      message: "crop of 1001 bytes is over 1000 bytes: scale it down first",
+      // No header was read: nothing is said of its sides.
+      facts: { receivedBytes: 1001 },
+    });
     const tiny = await encodePng(gradient(7, 64));
     await assert.rejects(decodeCrop(tiny), refusedWith("CROP_TOO_SMALL"));
     for (const [width, height] of [
