@@ -1,5 +1,9 @@
-/** How a measurement adds up: counters only rise, up-down counters rise and fall, gauges are read when asked for. */
-export type InstrumentKind = "counter" | "up-down" | "gauge" | "histogram";
+/**
+ * How a measurement adds up: counters only rise, up-down counters rise and fall. Observed counters and gauges are
+ * read when asked for.
+ */
+export type InstrumentKind =
+  "counter" | "observed-counter" | "up-down" | "gauge" | "histogram";
 
 /** One row of docs/metrics.md. */
 export interface InstrumentSpec {
@@ -248,7 +252,7 @@ const table = {
     description: "resident memory of the process",
   },
   "process.cpu.time": {
-    kind: "gauge",
+    kind: "observed-counter",
     unit: "s",
     attributes: ["cpu.mode"],
     description: "processor time of the process, all threads",

@@ -62,11 +62,14 @@ export function prometheusName(
 ): string {
   const base = underscored(metric.name);
   const unit = unitSuffix(metric.unit, metric.kind);
-  return base + unit + (metric.kind === "counter" ? "_total" : "");
+  return (
+    base + unit + (prometheusTypes[metric.kind] === "counter" ? "_total" : "")
+  );
 }
 
 const prometheusTypes: Readonly<Record<InstrumentKind, string>> = {
   counter: "counter",
+  "observed-counter": "counter",
   "up-down": "gauge",
   gauge: "gauge",
   histogram: "histogram",

@@ -1,4 +1,4 @@
-import type { Attributes } from "@opentelemetry/api";
+import type { Attributes, Observable } from "@opentelemetry/api";
 import {
   AggregationTemporality,
   DataPointType,
@@ -22,7 +22,7 @@ import { renderPrometheus, type Metric, type Series } from "./prometheus.js";
 /** Attributes of one measurement, of those its instrument has. */
 export type MeasurementAttributes = Readonly<Record<string, string>>;
 
-/** One value of a gauge at the moment it is read. */
+/** One value of a gauge, or a counter's sum so far, at the moment it is read. */
 export interface Reading {
   readonly value: number;
   readonly attributes?: MeasurementAttributes;
@@ -43,7 +43,7 @@ export interface Telemetry {
     attributes?: MeasurementAttributes,
   ): void;
   /**
-   * Names who knows a gauge's values; asked at every scrape.
+   * Names who knows the values of a gauge or an observed counter; asked at every scrape.
    *
    * @returns  takes the reader away again
    */
@@ -184,19 +184,26 @@ class OpenTelemetry implements Telemetry {
         this.#sinks.set(name, (value, on) => histogram.record(value, on));
         return;
       }
-      case "gauge": {
-        const readers = new Set<
-          () => readonly Reading[] | Promise<readonly Reading[]>
-        >();
-        this.#readers.set(name, readers);
-        meter.createObservableGauge(name, options).addCallback(async (to) => {
-          for (const read of readers)
-            for (const { value, attributes = {} } of await read())
-              to.observe(value, this.#bounded(attributes));
-        });
+      case "observed-counter":
+        this.#read(name, meter.createObservableCounter(name, options));
         return;
-      }
+      case "gauge":
+        this.#read(name, meter.createObservableGauge(name, options));
+        return;
     }
+  }
+
+  /** Asks the instrument's readers at every scrape. */
+  #read(name: string, instrument: Observable): void {
+    const readers = new Set<
+      () => readonly Reading[] | Promise<readonly Reading[]>
+    >();
+    this.#readers.set(name, readers);
+    instrument.addCallback(async (to) => {
+      for (const read of readers)
+        for (const { value, attributes = {} } of await read())
+          to.observe(value, this.#bounded(attributes));
+    });
   }
 
   /** The same attributes, with values beyond an attribute's limit as `_OTHER`. */
