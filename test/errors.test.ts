@@ -76,6 +76,7 @@ const samples: readonly core.ReidError[] = [
   new serve.FeatureFormError("no encoding"),
   new serve.FieldInvalidError("k", 0, "1 to 10000"),
   new serve.InsecureListenError("0.0.0.0:1"),
+  new serve.MessageTooLargeError(9, 8),
   new serve.ModelIncompatibleError("a/1", "2048", "512"),
   new serve.PageTokenInvalidError("it is an hour old"),
   new serve.ShuttingDownError(),
