@@ -30,14 +30,24 @@ export function drawCamera(world: RenderWorld, cameraId: number): CameraLook {
     world.domain,
     cameraId,
   );
-  const within = ([low, high]: Range) => random.between(low, high);
-  // Evenly spaced hues: free draws let the strength of the domain gap swing with the seed.
-  const hue = phase + (2 * Math.PI * (cameraId - 1)) / world.cameras;
+  // Evenly spaced cameras: free draws let the strength of the domain gap swing with the seed.
+  const turn = (cameraId - 1) / world.cameras;
+  const hue = phase + 2 * Math.PI * turn;
+  const axis = shared.between(0, Math.PI) + Math.PI * turn;
+  /** A place in the camera's own share of a range; shares are dealt anew for each range. */
+  const within = ([low, high]: Range) => {
+    const order = shared.shuffle(
+      Array.from({ length: world.cameras }, (_, camera) => camera),
+    );
+    const share = (order[cameraId - 1] + random.uniform()) / world.cameras;
+    return low + (high - low) * share;
+  };
   const gain = (channel: number) =>
     Math.exp(1.4 * look.tint * Math.cos(hue - (channel * 2 * Math.PI) / 3));
   return {
     elevation: within(look.elevation),
-    yaw: random.between(-Math.PI, Math.PI),
+    // Walkers come and go along one axis, so half a turn is all there is.
+    yaw: axis,
     yawSpread: within(look.yawSpread),
     light: random.uniform() < 0.5 ? -1 : 1,
     gains: [
