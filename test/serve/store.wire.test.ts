@@ -103,12 +103,14 @@ describe(
         await enroll(client, "e");
         await galleries.until("SERVING");
         server.limitFiles("4096");
-        for (const write of [
-          enroll(client, "f"),
-          GalleryService.CreateGallery({ gallery: { name: "h" } }),
-          GalleryService.DeleteGallery({ gallery: "g" }),
-        ]) {
-          const error = await refused(write, "STORE_READ_ONLY");
+        const errors = await Promise.all(
+          [
+            enroll(client, "f"),
+            GalleryService.CreateGallery({ gallery: { name: "h" } }),
+            GalleryService.DeleteGallery({ gallery: "g" }),
+          ].map((write) => refused(write, "STORE_READ_ONLY")),
+        );
+        for (const error of errors) {
           assert.equal(error.kind, "failed-precondition");
           assert.ok(!error.message.includes(folder), error.message);
         }
