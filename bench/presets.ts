@@ -68,7 +68,7 @@ const steps: readonly Variant[] = [
 
 const refreshes: readonly MemoryRefresh[] = isQuick
   ? ["average"]
-  : ["off", "on", "average", "fade"];
+  : ["off", "on", "average"];
 const seeds = isQuick ? [benchSeed] : [benchSeed, benchSeed + 1, benchSeed + 2];
 const chosen = isQuick
   ? (["source-only", "auto", "paper"] as const)

@@ -18,7 +18,7 @@ const STEP_EPOCHS = 20;
 const FINAL_SHARE = 0.01;
 
 /** Share of the run after which the late cosine begins. */
-const LATE = 0.5;
+const LATE = 0.75;
 
 /** What the first learning rate is multiplied by. */
 const factors: Readonly<
@@ -55,7 +55,7 @@ function fallingBy(share: number): number {
  *     constant:     lr
  *     step:         lr · 0.1^⌊epoch / 20⌋
  *     cosine:       lr · (0.01 + 0.99 · (1 + cos(π t / T)) / 2), t of T iterations of the whole run
- *     late-cosine:  lr for the first half of the run, then the cosine over the rest
+ *     late-cosine:  lr for three quarters of the run, then the cosine over the rest
  */
 export function learningRateAt(
   schedule: LearningRateSchedule,

@@ -28,7 +28,7 @@ describe("learningRateAt", () => {
     }
   });
 
-  test("holds the first rate for half of the run under the late cosine", () => {
+  test("holds the first rate for three quarters of the run under the late cosine", () => {
     const at = (epoch: number, iteration: number) =>
       learningRateAt("late-cosine", 2, {
         epoch,
@@ -36,8 +36,8 @@ describe("learningRateAt", () => {
         epochs: 20,
         iterations: 10,
       });
-    assert.deepEqual([at(0, 0), at(9, 9)], [2, 2]);
-    assert.ok(at(10, 0) < 2 && at(14, 0) < at(10, 0));
+    assert.deepEqual([at(0, 0), at(14, 9)], [2, 2]);
+    assert.ok(at(15, 1) < 2 && at(17, 0) < at(15, 1));
     assert.ok(Math.abs(at(19, 9) - 0.02) < 1e-12);
   });
 

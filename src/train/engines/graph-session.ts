@@ -42,15 +42,8 @@ export interface CompiledGraph {
   close(): Promise<void>;
 }
 
-/**
- * What an execution engine gives: graphs made runnable.
- *
- * @param weights  `inside` the graph, which may then be rewritten around them, or `fed` with every run
- */
-export type CompileGraph = (
-  model: Model,
-  weights: "inside" | "fed",
-) => Promise<CompiledGraph>;
+/** What an execution engine gives: graphs made runnable. */
+export type CompileGraph = (model: Model) => Promise<CompiledGraph>;
 
 /** Crops that pass the evaluation graph at once. */
 export const EVALUATION_BATCH = 64;
@@ -265,7 +258,6 @@ export class GraphSession implements TrainingSession {
     if (known !== undefined) return known;
     const graph = await this.#compile(
       iterationGraph(this.#options, this.#layout, domains),
-      "fed",
     );
     this.#iterations.set(key, graph);
     return graph;
@@ -276,7 +268,6 @@ export class GraphSession implements TrainingSession {
     if (known !== undefined) return known;
     const graph = await this.#compile(
       statisticsGraph(this.#options, this.#layout, domain),
-      "fed",
     );
     this.#statistics.set(domain, graph);
     return graph;
@@ -299,7 +290,6 @@ export class GraphSession implements TrainingSession {
         { ...encoder, graph: { ...encoder.graph, initializers } },
         this.dimension,
       ),
-      "inside",
     );
     this.#evaluations.set(domain, graph);
     return graph;

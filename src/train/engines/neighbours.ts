@@ -29,7 +29,7 @@ export async function nearestRows(
   const count = features.length / dimension;
   const result = new Int32Array(count * k);
   if (count === 0 || k === 0) return result;
-  const graph = await compile(nearestModel(dimension, k), "inside");
+  const graph = await compile(nearestModel(dimension, k));
   try {
     const all = {
       dataType: "float32",
