@@ -4,14 +4,13 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { setTimeout as after } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 
 import { connect } from "#cli/client";
 import { randomStream } from "#core/random";
 
 import { featureNamed, inFolder, openGalleries } from "../support/galleries.js";
+import { mainModule, readyAddress } from "../support/server-process.js";
 
-const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 const dimension = 32;
 const kills = 20;
 const model = { name: "external", version: 1 };
@@ -21,25 +20,13 @@ async function startServer(folder: string) {
   const running = spawn(
     process.execPath,
     [
-      ...[main, "serve", "--models", join(folder, "models")],
+      ...[mainModule, "serve", "--models", join(folder, "models")],
       ...["--data", join(folder, "data"), "--listen", "127.0.0.1:0"],
       ...["--metrics", ""],
     ],
     { stdio: ["ignore", "pipe", "pipe"] },
   );
-  let said = "";
-  const address = await new Promise<string>((resolve, reject) => {
-    const listen = (chunk: Buffer): void => {
-      said += chunk.toString();
-      const found = /ready: (127\.0\.0\.1:\d+)/.exec(said)?.[1];
-      if (found !== undefined) resolve(found);
-    };
-    running.stdout.on("data", listen);
-    running.stderr.on("data", listen);
-    running.on("close", () => {
-      reject(new assert.AssertionError({ message: `server ended: ${said}` }));
-    });
-  });
+  const address = await readyAddress(running);
   const closed = new Promise<void>((resolve) => {
     running.on("close", () => {
       resolve();

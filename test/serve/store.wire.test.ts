@@ -4,9 +4,9 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { fileURLToPath } from "node:url";
 import { connect, type Client } from "#cli/client";
 import { watchHealth } from "../support/health-client.js";
+import { mainModule, readyAddress } from "../support/server-process.js";
 import { writeTinyBundle } from "../support/tiny-bundle.js";
 import {
   noiseCrop,
@@ -15,7 +15,6 @@ import {
   unitFeature,
 } from "../support/wire-server.js";
 
-const main = fileURLToPath(new URL("../../src/cli/main.js", import.meta.url));
 const hasPrlimit = spawnSync("prlimit", ["--version"]).status === 0;
 
 const search = ({ SearchService }: Client) =>
@@ -31,19 +30,23 @@ const enroll = ({ GalleryService }: Client, entryId: string) =>
     enrollments: [{ feature: unitFeature(1), entry: { entryId } }],
   });
 
+/** A server that wants a megabyte left on a disk whose free bytes the test says. */
+const startOnDisk = (disk: { readonly freeBytes: number }) =>
+  startWireServer(
+    { store: { min_free_bytes: 1_000_000 } },
+    { store: { freeBytes: () => Promise.resolve(disk.freeBytes) } },
+  );
+
 describe("a disk that is full", () => {
   test("refuses writes with STORE_FULL, names no folder, and goes on reading", async () => {
-    let freeBytes = 1e12;
-    const full = await startWireServer(
-      { store: { min_free_bytes: 1_000_000 } },
-      { store: { freeBytes: () => Promise.resolve(freeBytes) } },
-    );
+    const disk = { freeBytes: 1e12 };
+    const full = await startOnDisk(disk);
     try {
       const { client } = full;
       const { GalleryService } = client;
       await GalleryService.CreateGallery({ gallery: { name: "g" } });
       await enroll(client, "e");
-      freeBytes = 10;
+      disk.freeBytes = 10;
       const error = await refused(enroll(client, "f"), "STORE_FULL");
       assert.equal(error.kind, "resource-exhausted");
       assert.ok(!("folder" in error.facts));
@@ -56,23 +59,20 @@ describe("a disk that is full", () => {
 
   test("leaves a gallery whole that could not be deleted", async () => {
     // Regression: it was closed and gone from every list, and there again after the next start.
-    let freeBytes = 1e12;
-    const full = await startWireServer(
-      { store: { min_free_bytes: 1_000_000 } },
-      { store: { freeBytes: () => Promise.resolve(freeBytes) } },
-    );
+    const disk = { freeBytes: 1e12 };
+    const full = await startOnDisk(disk);
     try {
       const { client } = full;
       const { GalleryService } = client;
       await GalleryService.CreateGallery({ gallery: { name: "g" } });
       await enroll(client, "e");
-      freeBytes = 10;
+      disk.freeBytes = 10;
       await refused(
         GalleryService.DeleteGallery({ gallery: "g" }),
         "STORE_FULL",
       );
       assert.equal((await search(client)).results[0].hits.length, 1);
-      freeBytes = 1e12;
+      disk.freeBytes = 1e12;
       await enroll(client, "f");
       await GalleryService.DeleteGallery({ gallery: "g" });
       await refused(
@@ -138,7 +138,13 @@ async function startLimited(folder: string) {
   const config = join(folder, "reid.yaml");
   await writeFile(config, "store:\n  min_free_bytes: 0\n");
   const line = [
-    ...[process.execPath, main, "serve", "--models", join(folder, "models")],
+    ...[
+      process.execPath,
+      mainModule,
+      "serve",
+      "--models",
+      join(folder, "models"),
+    ],
     ...["--data", join(folder, "data"), "--listen", "127.0.0.1:0"],
     ...["--metrics", "", "--device", "cpu", "--config", config],
   ];
@@ -150,19 +156,7 @@ async function startLimited(folder: string) {
       stdio: ["ignore", "pipe", "pipe"],
     },
   );
-  let said = "";
-  const address = await new Promise<string>((resolve, reject) => {
-    const listen = (chunk: Buffer): void => {
-      said += chunk.toString();
-      const found = /ready: (127\.0\.0\.1:\d+)/.exec(said)?.[1];
-      if (found !== undefined) resolve(found);
-    };
-    running.stdout.on("data", listen);
-    running.stderr.on("data", listen);
-    running.on("close", () =>
-      reject(new assert.AssertionError({ message: `server ended: ${said}` })),
-    );
-  });
+  const address = await readyAddress(running);
   return {
     address,
     limitFiles: (bytes: string) => {
