@@ -5,7 +5,7 @@ import { systemClock } from "#core/clock";
 import { FaissIndex, distanceKernels, useDistanceKernel } from "#index/faiss";
 import { hnswDefaults } from "#index/index-kinds";
 
-import { benchSeed, isQuick, writeReport } from "./report.js";
+import { benchSeed, isQuick, median, writeReport } from "./report.js";
 
 const dimension = 512;
 const count = isQuick ? 20_000 : 100_000;
@@ -30,10 +30,6 @@ function features(rows: number): Float32Array {
 
 function ids(rows: number): Float64Array {
   return Float64Array.from({ length: rows }, (_, i) => i);
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1];
 }
 
 const rows = features(count);

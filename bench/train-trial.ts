@@ -4,6 +4,7 @@ import { normalizeRows } from "#core/vectors";
 import { createOnnxruntimeEngine } from "#train/engines/onnxruntime";
 import { encoders } from "#train/encoders";
 
+import { median } from "./report.js";
 import { trialInput, trialResult } from "./trial.js";
 
 /** Sizes of one timed training. */
@@ -84,7 +85,7 @@ for (let i = 0; i < 5; i++) {
   for (let v = 0; v < 3; v++) vector.slice();
   copies.push((time() - before) / 1000);
 }
-const copyS = copies.sort((a, b) => a - b)[2];
+const copyS = median(copies);
 const residentBytes = process.resourceUsage().maxRSS * 1024;
 trialResult({
   seconds,

@@ -93,10 +93,7 @@ async function embed(
 }
 
 /** Refuses `values` for more features than a message may hold of it. @throws {FieldInvalidError} */
-export function requireFewValues(
-  encoding: FeatureEncoding,
-  features: number,
-): void {
+function requireFewValues(encoding: FeatureEncoding, features: number): void {
   if (encoding === "values" && features > MAX_VALUES_FEATURES)
     throw new FieldInvalidError(
       "encoding",
