@@ -119,7 +119,7 @@ export const domainLooks: Readonly<Record<SyntheticDomain, DomainLook>> = {
       [70, 98, 148],
     ],
     scene: "hall",
-    tint: 0.08,
+    tint: 0.1,
     cast: [0.9, 0.97, 1.04],
     gamma: 1.05,
     lift: 5,
