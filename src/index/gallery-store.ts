@@ -178,7 +178,7 @@ export class GalleryStore {
   }
 
   /** @throws {GalleryNotFoundError} */
-  get(name: string): Gallery {
+  async get(name: string): Promise<Gallery> {
     this.#assertOpen();
     const gallery = this.#galleries.get(name);
     if (gallery === undefined) throw new GalleryNotFoundError(name);
@@ -186,7 +186,12 @@ export class GalleryStore {
   }
 
   /** By name. */
-  list(): readonly Gallery[] {
+  async list(): Promise<readonly Gallery[]> {
+    return this.known();
+  }
+
+  /** What this process knows of without asking the store, by name; for metrics and health. */
+  known(): readonly Gallery[] {
     this.#assertOpen();
     return [...this.#galleries.values()].sort((a, b) =>
       a.name < b.name ? -1 : 1,
@@ -200,7 +205,7 @@ export class GalleryStore {
    * @throws {StoreFullError} or {StoreReadOnlyError}: then nothing is deleted
    */
   async delete(name: string): Promise<void> {
-    const gallery = this.get(name);
+    const gallery = await this.get(name);
     this.#galleries.delete(name);
     this.#making.add(name);
     try {
@@ -217,7 +222,7 @@ export class GalleryStore {
   /** Deletes expired entries and old request ids; runs by itself twice a minute. */
   async sweep(): Promise<void> {
     if (this.#closed !== undefined) return;
-    for (const gallery of this.list()) await gallery.sweep();
+    for (const gallery of this.known()) await gallery.sweep();
     await this.requests.sweep();
   }
 

@@ -234,7 +234,7 @@ export class Gallery {
   }
 
   /** @throws {EntryNotFoundError} */
-  getEntry(entryId: string, view: EntryView = "basic"): Entry {
+  async getEntry(entryId: string, view: EntryView = "basic"): Promise<Entry> {
     this.#assertOpen();
     const row = this.#rows.named(entryId);
     if (row === undefined || !this.#isAlive(row))
@@ -243,12 +243,12 @@ export class Gallery {
   }
 
   /** By sequence. */
-  listEntries(page: {
+  async listEntries(page: {
     readonly filter?: Filter;
     readonly view?: EntryView;
     readonly afterSequence?: number;
     readonly pageSize: number;
-  }): EntryPage {
+  }): Promise<EntryPage> {
     this.#assertOpen();
     const { view = "basic", afterSequence = 0, pageSize } = page;
     const holds = passes([page.filter]);

@@ -65,6 +65,18 @@ export function attempt<Value>(parse: () => Value): Value | ReidError {
   }
 }
 
+/** As {@link attempt}, where parsing has to ask the gallery. */
+export async function attemptAsync<Value>(
+  parse: () => Promise<Value>,
+): Promise<Value | ReidError> {
+  try {
+    return await parse();
+  } catch (error) {
+    if (error instanceof ReidError) return error;
+    throw error;
+  }
+}
+
 /** A crop as a gallery keeps it: the file as it came, raw pixels as PNG. */
 export async function keptCrop(input: CropInput): Promise<Uint8Array> {
   if ("encoded" in input) return input.encoded;

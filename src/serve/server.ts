@@ -241,13 +241,13 @@ async function openParts(
   if (online !== undefined) closers.push(() => online.close());
   const unobserve = [
     telemetry.observe("reid.gallery.entries", () =>
-      galleries.list().map((gallery) => ({
+      galleries.known().map((gallery) => ({
         value: gallery.describe().entryCount,
         attributes: { gallery: gallery.name },
       })),
     ),
     telemetry.observe("reid.gallery.index.lag", () =>
-      galleries.list().map((gallery) => {
+      galleries.known().map((gallery) => {
         const { sequence, indexedSequence } = gallery.describe();
         return {
           value: sequence - indexedSequence,
@@ -268,7 +268,7 @@ async function loadGalleryModels(
   registry: ModelRegistry,
   log: Log,
 ): Promise<void> {
-  for (const gallery of galleries.list()) {
+  for (const gallery of galleries.known()) {
     const { model } = gallery.describe();
     if (model.name === EXTERNAL_MODEL) continue;
     try {

@@ -56,8 +56,8 @@ describe("gallery killed while enrolling", () => {
           if (word === "ack") acknowledged.set(entryId, Number(sequence));
         }
         const open = await openGalleries(folder);
-        const gallery = open.galleries.get("door");
-        const { entries } = gallery.listEntries({
+        const gallery = await open.galleries.get("door");
+        const { entries } = await gallery.listEntries({
           pageSize: 1e9,
           view: "feature",
         });

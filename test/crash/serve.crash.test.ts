@@ -99,9 +99,11 @@ describe("server killed during Enroll over gRPC", () => {
         await enrolling;
       }
       const open = await openGalleries(join(folder, "data"));
-      const { entries } = open.galleries
-        .get("door")
-        .listEntries({ pageSize: 1e9, view: "feature" });
+      const gallery = await open.galleries.get("door");
+      const { entries } = await gallery.listEntries({
+        pageSize: 1e9,
+        view: "feature",
+      });
       const found = new Map(entries.map((entry) => [entry.entryId, entry]));
       assert.equal(found.size, entries.length, "an entry is there twice");
       for (const [entryId, sequence] of acknowledged)

@@ -60,7 +60,9 @@ for (const [spec, seed] of specs.flatMap((one) =>
           trace.push(
             `enroll ${policy} ${items.map((i) => i.entryId).join(" ")}`,
           );
-          const { results } = await gallery().enroll(items, {
+          const { results } = await (
+            await gallery()
+          ).enroll(items, {
             onExisting: policy,
           });
           items.forEach(({ entryId, ...rest }, i) => {
@@ -88,9 +90,9 @@ for (const [spec, seed] of specs.flatMap((one) =>
               ? model.get(entryId)?.identity === identity
               : entryIds.includes(entryId),
           );
-          const outcome = await gallery().deleteEntries(
-            byIdentity ? { identity } : { entryIds },
-          );
+          const outcome = await (
+            await gallery()
+          ).deleteEntries(byIdentity ? { identity } : { entryIds });
           for (const entryId of doomed) model.delete(entryId);
           sequence += doomed.length;
           assert.deepEqual(outcome, { deletedCount: doomed.length, sequence });
@@ -103,7 +105,9 @@ for (const [spec, seed] of specs.flatMap((one) =>
             random.uniform() < 0.5 ? { cameraNotIn: [camera] } : {};
           const k = 1 + random.below(20);
           trace.push(`search k ${k} ${JSON.stringify(filter)}`);
-          const outcome = await gallery().search({
+          const outcome = await (
+            await gallery()
+          ).search({
             queries,
             k,
             filter,
@@ -141,8 +145,8 @@ for (const [spec, seed] of specs.flatMap((one) =>
           [0.45, enroll],
           [0.65, remove],
           [0.92, search],
-          [0.94, () => gallery().snapshot()],
-          [0.96, () => gallery().rebuild()],
+          [0.94, async () => (await gallery()).snapshot()],
+          [0.96, async () => (await gallery()).rebuild()],
           [1, restart],
         ];
         try {
@@ -150,9 +154,11 @@ for (const [spec, seed] of specs.flatMap((one) =>
             const at = random.uniform();
             const [, step] = steps.find(([below]) => at < below) ?? steps[0];
             await step();
-            assert.equal(gallery().describe().entryCount, model.size);
+            assert.equal((await gallery()).describe().entryCount, model.size);
           }
-          const page = gallery().listEntries({
+          const page = await (
+            await await gallery()
+          ).listEntries({
             pageSize: 1000,
             view: "feature",
           });

@@ -87,7 +87,10 @@ describe("gallery", () => {
         again.results.map((r) => r.sequence),
         [3, 4],
       );
-      assert.deepEqual(gallery.getEntry("a", "feature").feature, feature("4"));
+      assert.deepEqual(
+        (await gallery.getEntry("a", "feature")).feature,
+        feature("4"),
+      );
       const kept = await gallery.enroll([write("a", "5"), write("c", "6")], {
         onExisting: "keep",
       });
@@ -102,7 +105,7 @@ describe("gallery", () => {
       assert.equal(refused.results[1].sequence, 6);
       const gone = await gallery.deleteEntries({ entryIds: ["a", "x"] });
       assert.deepEqual(gone, { deletedCount: 1, sequence: 7 });
-      assert.throws(() => gallery.getEntry("a"), { code: "ENTRY_NOT_FOUND" });
+      await assert.rejects(gallery.getEntry("a"), { code: "ENTRY_NOT_FOUND" });
       assert.equal(gallery.describe().entryCount, 3);
       await open.close();
     }));
@@ -141,7 +144,7 @@ describe("gallery", () => {
         ]);
         const { entryId } = results[0];
         assert.match(entryId, /^[0-9A-HJKMNP-TV-Z]{26}$/);
-        const entry = gallery.getEntry(entryId, "crop");
+        const entry = await gallery.getEntry(entryId, "crop");
         assert.deepEqual(
           entry.crop && [...entry.crop],
           gallery === keeping ? [1, 2, 3] : undefined,
@@ -203,7 +206,7 @@ describe("gallery", () => {
             [...wanted].sort(),
             label,
           );
-          const page = gallery.listEntries({ filter, pageSize: 100 });
+          const page = await gallery.listEntries({ filter, pageSize: 100 });
           assert.deepEqual(
             page.entries.map((e) => e.entryId),
             wanted,
@@ -266,7 +269,7 @@ describe("gallery", () => {
             damage === "none" ? 0 : 1,
             open.lines[0],
           );
-          gallery = open.galleries.get("door");
+          gallery = await open.galleries.get("door");
           assert.deepEqual(
             await gallery.search({ queries, k: 9, mode: "exact" }),
             before,
@@ -309,12 +312,15 @@ describe("gallery", () => {
         { entryId: "long", feature: feature("b"), expiresAtUs: later },
       ]);
       clock.timeMs += 60_000;
-      assert.throws(() => gallery.getEntry("short"), {
+      await assert.rejects(gallery.getEntry("short"), {
         code: "ENTRY_NOT_FOUND",
       });
       const { results } = await gallery.search({ queries: feature("a"), k: 5 });
       assert.deepEqual(idsOf(results[0].hits), ["long"]);
-      assert.equal(gallery.listEntries({ pageSize: 9 }).entries.length, 1);
+      assert.equal(
+        (await gallery.listEntries({ pageSize: 9 })).entries.length,
+        1,
+      );
       await open.galleries.sweep();
       assert.equal(gallery.describe().entryCount, 1);
       assert.equal(gallery.describe().sequence, 3);
@@ -353,7 +359,7 @@ describe("gallery", () => {
       await open.galleries.create(spec);
       const call = async (requestId: string, body: string): Promise<string> => {
         const { requests } = open.galleries;
-        const gallery = open.galleries.get("door");
+        const gallery = await open.galleries.get("door");
         const answer = await requests.once(
           { requestId, request: Buffer.from(body) },
           async (keep) => {
@@ -378,7 +384,7 @@ describe("gallery", () => {
       await open.close();
       open = await openGalleries(folder);
       assert.equal(await call("1", "a"), first);
-      assert.equal(open.galleries.get("door").describe().entryCount, 1);
+      assert.equal((await open.galleries.get("door")).describe().entryCount, 1);
       open.clock.timeMs += 24 * 3_600_000;
       await open.galleries.sweep();
       assert.notEqual(await call("1", "a"), first);
@@ -397,13 +403,13 @@ describe("gallery", () => {
       await assert.rejects(gallery.search({ queries: feature("a"), k: 1 }), {
         code: "GALLERY_NOT_FOUND",
       });
-      assert.throws(() => open.galleries.get("door"), {
+      await assert.rejects(open.galleries.get("door"), {
         code: "GALLERY_NOT_FOUND",
       });
       await open.galleries.create(spec);
       await open.close();
       open = await openGalleries(folder);
-      assert.equal(open.galleries.get("door").describe().entryCount, 0);
+      assert.equal((await open.galleries.get("door")).describe().entryCount, 0);
       await open.close();
     }));
 
@@ -528,9 +534,11 @@ describe("gallery, every method in every state", () => {
         assert.ok(["done", "CLOSED"].includes(String(await begun)));
         assert.deepEqual(open.lines, []);
         const again = await openGalleries(folder);
-        const { results } = await again.galleries
-          .get(spec.name)
-          .search({ queries: feature("e7"), k: 1 });
+        const reopened = await again.galleries.get(spec.name);
+        const { results } = await reopened.search({
+          queries: feature("e7"),
+          k: 1,
+        });
         assert.deepEqual(idsOf(results[0].hits), ["e7"]);
         await again.close();
       }));

@@ -17,8 +17,8 @@ const galleries = await GalleryStore.open(store, {
   clock: systemClock,
   log: { info: say, warn: say },
 });
-const gallery = galleries.list().some(({ name }) => name === "door")
-  ? galleries.get("door")
+const gallery = galleries.known().some(({ name }) => name === "door")
+  ? await galleries.get("door")
   : await galleries.create({
       name: "door",
       model: { name: "external", version: 1 },

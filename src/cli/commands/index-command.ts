@@ -50,7 +50,9 @@ async function withGalleries<Result>(
     });
     try {
       return await action(
-        name === undefined ? galleries.list() : [galleries.get(name)],
+        name === undefined
+          ? await galleries.list()
+          : [await galleries.get(name)],
       );
     } finally {
       await galleries.close();

@@ -68,7 +68,7 @@ export async function enroll(
   const bytes = await context.galleries.requests.once(
     id,
     async (keep: KeepResponse) => {
-      const gallery = openGallery(context, name);
+      const gallery = await openGallery(context, name);
       const description = gallery.describe();
       const parsed = request.enrollments.map((item, i) =>
         attempt(() =>

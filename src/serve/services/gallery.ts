@@ -41,20 +41,25 @@ export function galleryService(
       (request: CreateGalleryRequest__Output) =>
         createGallery(context, request),
     ),
-    GetGallery: unary(context, "GalleryService/GetGallery", (request) => ({
-      gallery: galleryToWire(openGallery(context, request.gallery).describe()),
-    })),
-    ListGalleries: unary(context, "GalleryService/ListGalleries", (request) => {
-      const page = pages.read(request, "galleries", config.limits.pageSize);
-      const { items, next } = pages.slice(galleries.list(), page, {
-        keyOf: ({ name }) => name,
-        compare: ({ name }, key) => (name > key ? 1 : name < key ? -1 : 0),
-      });
-      return {
-        galleries: items.map((one) => galleryToWire(one.describe())),
-        nextPageToken: pages.token(next, "galleries"),
-      };
+    GetGallery: unary(context, "GalleryService/GetGallery", async (request) => {
+      const gallery = await openGallery(context, request.gallery);
+      return { gallery: galleryToWire(gallery.describe()) };
     }),
+    ListGalleries: unary(
+      context,
+      "GalleryService/ListGalleries",
+      async (request) => {
+        const page = pages.read(request, "galleries", config.limits.pageSize);
+        const { items, next } = pages.slice(await galleries.list(), page, {
+          keyOf: ({ name }) => name,
+          compare: ({ name }, key) => (name > key ? 1 : name < key ? -1 : 0),
+        });
+        return {
+          galleries: items.map((one) => galleryToWire(one.describe())),
+          nextPageToken: pages.token(next, "galleries"),
+        };
+      },
+    ),
     DeleteGallery: unary(
       context,
       "GalleryService/DeleteGallery",
@@ -66,12 +71,13 @@ export function galleryService(
     Enroll: unary(context, "GalleryService/Enroll", (request, call) =>
       enroll(context, request, call),
     ),
-    GetEntry: unary(context, "GalleryService/GetEntry", (request) => {
+    GetEntry: unary(context, "GalleryService/GetEntry", async (request) => {
       const view = viewFrom(request.view);
       const entryId = requireId(request.entryId, "entry_id");
-      const gallery = openGallery(context, request.gallery);
+      const gallery = await openGallery(context, request.gallery);
       const { model } = gallery.describe();
-      return { entry: entryToWire(gallery.getEntry(entryId, view), model) };
+      const entry = await gallery.getEntry(entryId, view);
+      return { entry: entryToWire(entry, model) };
     }),
     ListEntries: unary(context, "GalleryService/ListEntries", (request) =>
       listEntries(context, request),
@@ -112,10 +118,10 @@ async function createGallery(
   return CreateGallery.responseDeserialize(Buffer.from(bytes));
 }
 
-function listEntries(
+async function listEntries(
   context: ServiceContext,
   request: ListEntriesRequest__Output,
-): ListEntriesResponse {
+): Promise<ListEntriesResponse> {
   const { limits } = context.config;
   const view = viewFrom(request.view);
   const filter = filterFrom(
@@ -126,9 +132,9 @@ function listEntries(
   const bound = ["entries", request.gallery, view, filter ?? null];
   const maximum = isLargeView(view) ? limits.largeHits : limits.pageSize;
   const page = context.pages.read(request, bound, maximum);
-  const gallery = openGallery(context, request.gallery);
+  const gallery = await openGallery(context, request.gallery);
   const { model } = gallery.describe();
-  const { entries, nextSequence } = gallery.listEntries({
+  const { entries, nextSequence } = await gallery.listEntries({
     view,
     pageSize: page.size,
     ...(filter === undefined ? {} : { filter }),
@@ -165,7 +171,7 @@ async function deleteEntries(
   request: DeleteEntriesRequest__Output,
 ): Promise<DeleteEntriesResponse> {
   const selector = selectorFrom(context, request);
-  const gallery = openGallery(context, request.gallery);
+  const gallery = await openGallery(context, request.gallery);
   const outcome: DeleteOutcome = await gallery.deleteEntries(selector);
   context.telemetry.add("reid.gallery.writes", outcome.deletedCount, {
     gallery: gallery.name,

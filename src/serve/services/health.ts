@@ -48,7 +48,7 @@ export class Health {
           .states()
           .some((state) => state === "idle" || state === "busy");
       const searches = galleries
-        .list()
+        .known()
         .every((gallery) => gallery.describe().state !== "loading");
       this.#set("liveness", true);
       this.#set("", embeds && searches);

@@ -92,7 +92,7 @@ async function modelToWire(
       facts.loadedAtMs === undefined ? undefined : facts.loadedAtMs * 1000,
     ),
     galleries: context.galleries
-      .list()
+      .known()
       .filter(
         (gallery) => showModel(gallery.describe().model) === showModel(facts),
       )

@@ -4,7 +4,10 @@ import { requestIdFrom, requireName } from "../fields.js";
 import type { ServiceContext } from "./context.js";
 
 /** The gallery that a request names. @throws {FieldInvalidError} a bad name @throws {GalleryNotFoundError} */
-export function openGallery(context: ServiceContext, name: string): Gallery {
+export async function openGallery(
+  context: ServiceContext,
+  name: string,
+): Promise<Gallery> {
   return context.galleries.get(requireName(name, "gallery"));
 }
 

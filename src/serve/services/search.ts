@@ -6,7 +6,7 @@ import type { GalleryDescription, QueryHits } from "#index/gallery-types";
 import { indexKinds } from "#index/index-kinds";
 import { ModelMismatchError } from "#index/errors";
 import {
-  attempt,
+  attemptAsync,
   cropFromWire,
   pixelsField,
   type RequestCrop,
@@ -79,19 +79,21 @@ async function search(
 ): Promise<SearchResponse> {
   const budget = new FilterBudget(context.config.limits.filterValues);
   const envelope = envelopeFrom(context, request, budget);
-  const gallery = openGallery(context, request.gallery);
+  const gallery = await openGallery(context, request.gallery);
   const description = gallery.describe();
   checkPin(context, request, description);
   checkEffort(envelope, description);
-  const parsed = request.queries.map((query, i) =>
-    attempt(() =>
-      parseQuery(context, {
-        query,
-        path: `queries[${i}]`,
-        gallery,
-        description,
-        budget,
-      }),
+  const parsed = await Promise.all(
+    request.queries.map((query, i) =>
+      attemptAsync(() =>
+        parseQuery(context, {
+          query,
+          path: `queries[${i}]`,
+          gallery,
+          description,
+          budget,
+        }),
+      ),
     ),
   );
   const ready = await embedQueries(context, parsed, description, {
@@ -248,7 +250,7 @@ function checkEffort(envelope: Envelope, gallery: GalleryDescription): void {
     );
 }
 
-function parseQuery(
+async function parseQuery(
   context: ServiceContext,
   from: {
     readonly query: Query__Output;
@@ -257,7 +259,7 @@ function parseQuery(
     readonly description: GalleryDescription;
     readonly budget: FilterBudget;
   },
-): ParsedQuery {
+): Promise<ParsedQuery> {
   const { query, path, gallery, description, budget } = from;
   optionalId(query.queryId, `${path}.query_id`);
   const filter = filterFrom(query.filter, `${path}.filter`, budget);
@@ -283,7 +285,7 @@ function parseQuery(
   if (query.entryId === undefined || query.entryId === "")
     throw new FieldInvalidError(path, "", "a crop, a feature or an entry id");
   const entryId = requireId(query.entryId, `${path}.entry_id`);
-  const { feature } = gallery.getEntry(entryId, "feature");
+  const { feature } = await gallery.getEntry(entryId, "feature");
   return {
     crop: undefined,
     feature,
