@@ -11,6 +11,8 @@
 #include "pool.h"
 #include "vector_index.h"
 
+extern "C" void openblas_set_num_threads(int threads);
+
 namespace reid {
 namespace {
 
@@ -345,6 +347,8 @@ Napi::Value JS_innerProduct(const Napi::CallbackInfo& info) {
 }
 
 Napi::Object JS_init(Napi::Env env, Napi::Object exports) {
+  // The pool's threads share a search out: a matrix product of one of them starts no threads of its own.
+  openblas_set_num_threads(1);
   env.SetInstanceData<Instance>(new Instance(env));
   exports.Set("Index", Handle::define(env));
   exports.Set("load", Napi::Function::New(env, JS_load));

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <shared_mutex>
 
+#include "batch_scan.h"
 #include "kernels.h"
 
 namespace reid {
@@ -72,6 +73,8 @@ void write_row(std::vector<Candidate>& candidates, size_t k, double* ids, float*
   std::fill(ids + found, ids + k, -1.0);
   std::fill(similarities + found, similarities + k, -std::numeric_limits<float>::infinity());
 }
+
+float norm(const float* x, size_t d) { return std::sqrt(inner_product(x, x, d)); }
 
 bool stopped(const Query& query) { return query.stop && query.stop->load(std::memory_order_relaxed); }
 
@@ -232,6 +235,10 @@ void VectorIndex::scan(const Query& query, const std::vector<int64_t>* positions
   const double work = double(rows) * double(d) * double(query.n);
   const size_t parts = std::max<size_t>(1, std::min<size_t>(pool.threads(), size_t(work / 2e6)));
   const size_t per_part = (rows + parts - 1) / std::max<size_t>(1, parts);
+  if (query.n >= kBatchedFrom) {
+    scan_batch(query, positions, pool, answer);
+    return;
+  }
   std::vector<std::vector<Best>> best(parts, std::vector<Best>(query.n, Best(query.k)));
   pool.share(parts, [&](size_t part) {
     const size_t end = std::min(rows, (part + 1) * per_part);
@@ -254,6 +261,55 @@ void VectorIndex::scan(const Query& query, const std::vector<int64_t>* positions
     for (const auto& part : best) merged.insert(merged.end(), part[q].all().begin(), part[q].all().end());
     write_row(merged, query.k, answer.ids.data() + q * query.k, answer.similarities.data() + q * query.k);
   }
+  answer.exact = true;
+}
+
+/// As scan, for many queries: products by BLAS choose what may be among the nearest, the kernel measures it.
+void VectorIndex::scan_batch(const Query& query, const std::vector<int64_t>* positions, Pool& pool,
+                             Answer& answer) const {
+  const size_t d = size_t(dimension_);
+  const size_t rows = positions ? positions->size() : body_.ids.size();
+  const double work = double(rows) * double(d) * double(query.n);
+  const size_t parts = std::max<size_t>(1, std::min<size_t>(pool.threads(), size_t(work / 2e7)));
+  const size_t per_part = (rows + parts - 1) / parts;
+  std::vector<float> query_norms(query.n);
+  for (size_t q = 0; q < query.n; q++) query_norms[q] = norm(query.features.data() + q * d, d);
+  std::vector<std::vector<Candidates>> found(parts, std::vector<Candidates>(query.n, Candidates(query.k)));
+  pool.share(parts, [&](size_t part) {
+    std::vector<float> gathered(positions ? kRowsOfProduct * d : 0);
+    std::vector<float> product(kRowsOfProduct * query.n);
+    std::vector<float> row_norms(kRowsOfProduct);
+    const size_t end = std::min(rows, (part + 1) * per_part);
+    for (size_t start = part * per_part; start < end && !stopped(query); start += kRowsOfProduct) {
+      const size_t count = std::min(end - start, kRowsOfProduct);
+      const float* block = positions ? gathered.data() : row(body_, int64_t(start));
+      for (size_t i = 0; positions && i < count; i++) {
+        std::copy_n(row(body_, (*positions)[start + i]), d, gathered.data() + i * d);
+      }
+      products(query.features.data(), query.n, block, count, d, product.data());
+      for (size_t i = 0; i < count; i++) row_norms[i] = norm(block + i * d, d);
+      for (size_t q = 0; q < query.n; q++) {
+        Candidates& candidates = found[part][q];
+        for (size_t i = 0; i < count; i++) {
+          const int64_t position = positions ? (*positions)[start + i] : int64_t(start + i);
+          if (body_.ids[size_t(position)] < 0) continue;
+          candidates.offer(product[q * count + i], product_slack(d, query_norms[q], row_norms[i]), position);
+        }
+      }
+    }
+  });
+  if (stopped(query)) throw Failure("CANCELLED", "search was stopped");
+  pool.share(query.n, [&](size_t q) {
+    Candidates candidates = found[0][q];
+    for (size_t part = 1; part < parts; part++) candidates.merge(found[part][q]);
+    Best best(query.k);
+    const float* feature = query.features.data() + q * d;
+    for (int64_t position : candidates.positions()) {
+      best.offer(inner_product(feature, row(body_, position), d), body_.ids[size_t(position)]);
+    }
+    std::vector<Candidate> nearest = best.all();
+    write_row(nearest, query.k, answer.ids.data() + q * query.k, answer.similarities.data() + q * query.k);
+  });
   answer.exact = true;
 }
 

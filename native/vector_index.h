@@ -82,6 +82,7 @@ class VectorIndex {
   void append(Body& body, const std::vector<int64_t>& ids, const float* features, int threads) const;
   void drop(Body& body, int64_t id) const;
   void scan(const Query& query, const std::vector<int64_t>* positions, Pool& pool, Answer& answer) const;
+  void scan_batch(const Query& query, const std::vector<int64_t>* positions, Pool& pool, Answer& answer) const;
   bool walk(const Query& query, const std::vector<uint8_t>* allowed, size_t survivors, Pool& pool,
             Answer& answer) const;
 
