@@ -1,0 +1,20 @@
+// The gallery's index against its peers: `make bench-index`. PART=search,filters,… runs only some parts.
+import { searchRows } from "./index-search.js";
+import { type BenchRow, writeReport } from "./report.js";
+
+const parts: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
+  search: searchRows,
+};
+
+const wanted = (process.env["PART"] ?? Object.keys(parts).join(",")).split(",");
+const rows: BenchRow[] = [];
+for (const name of wanted) {
+  const part = parts[name];
+  if (part === undefined)
+    throw new Error(
+      `there is no part ${name}: ${Object.keys(parts).join(", ")}`,
+    );
+  process.stderr.write(`bench-index: ${name}\n`);
+  rows.push(...(await part()));
+}
+await writeReport("index", rows);

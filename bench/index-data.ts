@@ -1,0 +1,84 @@
+import { mkdir, readFile, rename, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+
+import { gaussianIdentities } from "./gaussian-identities.js";
+import { benchSeed } from "./report.js";
+
+/** float32 files that every peer reads, row-major. */
+export interface BenchFeatures {
+  readonly rows: string;
+  readonly queries: string;
+  readonly count: number;
+  readonly queryCount: number;
+  readonly dimension: number;
+  readonly note: string;
+}
+
+/** Numbers of a feature in every bench of the index. */
+export const DIMENSION = 512;
+
+const QUERIES = 256;
+
+/** Rows of one identity, as a camera network sees somebody a few times; the noise is twice as long as the centre. */
+const ROWS_OF_IDENTITY = 20;
+const SPREAD = 2;
+
+/** Unit features around the centres of identities, and queries of the same identities; made once a seed and size. */
+export async function clusteredFeatures(count: number): Promise<BenchFeatures> {
+  const folder = join("out", "bench", "features");
+  const name = `${count}x${DIMENSION}-seed${benchSeed}`;
+  const made: BenchFeatures = {
+    rows: join(folder, `${name}.f32`),
+    queries: join(folder, `${name}-queries.f32`),
+    count,
+    queryCount: QUERIES,
+    dimension: DIMENSION,
+    note: `${count} × ${DIMENSION}, ${count / ROWS_OF_IDENTITY} Gaussian identities, spread ${SPREAD}`,
+  };
+  if (await exists(made.queries)) return made;
+  await mkdir(folder, { recursive: true });
+  const { features } = gaussianIdentities({
+    instances: count + QUERIES,
+    centres: count / ROWS_OF_IDENTITY,
+    dimension: DIMENSION,
+    spread: SPREAD,
+    seed: benchSeed,
+  });
+  const cut = count * DIMENSION;
+  await writeRows(made.rows, features.subarray(0, cut));
+  await writeRows(made.queries, features.subarray(cut));
+  return made;
+}
+
+async function writeRows(path: string, rows: Float32Array): Promise<void> {
+  const bytes = new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength);
+  await writeFile(`${path}.part`, bytes);
+  await rename(`${path}.part`, path);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** The float32 rows of a file. */
+export async function readRows(path: string): Promise<Float32Array> {
+  const { buffer, byteOffset, byteLength } = await readFile(path);
+  return new Float32Array(buffer, byteOffset, byteLength / 4);
+}
+
+/** Share of the true nearest that were found, over all queries. */
+export function recallOf(
+  hits: readonly number[],
+  truth: readonly number[],
+  k: number,
+): number {
+  let found = 0;
+  for (let start = 0; start < truth.length; start += k) {
+    const wanted = new Set(truth.slice(start, start + k));
+    for (const id of hits.slice(start, start + k)) if (wanted.has(id)) found++;
+  }
+  return found / truth.length;
+}

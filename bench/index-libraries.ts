@@ -1,0 +1,177 @@
+import { stat } from "node:fs/promises";
+import { createRequire } from "node:module";
+import { join, resolve } from "node:path";
+
+import { FaissIndex } from "#index/faiss";
+import { hnswDefaults, type IndexSpec } from "#index/index-kinds";
+
+/** How every graph of the bench is built: what all three libraries can be told. */
+export const GRAPH = { m: 32, efConstruction: 200 } as const;
+
+/** One library with the rows in it. */
+export interface SearchedLibrary {
+  /** Sets efSearch for the searches that follow. */
+  setEffort(effort: number): void | Promise<void>;
+  /** Ids of the k nearest of each query, [Q · k]. */
+  search(
+    queries: Float32Array,
+    k: number,
+  ): ArrayLike<number> | Promise<ArrayLike<number>>;
+}
+
+/** Builds a library's index over float32 [N, D] rows with ids 0 … N − 1; `file` keeps a graph between trials. */
+export type LibraryBuilder = (
+  rows: Float32Array,
+  dimension: number,
+  file: string,
+) => Promise<SearchedLibrary>;
+
+const peers = createRequire(resolve("out", "peers", "node", "package.json"));
+
+function ids(count: number): Float64Array {
+  return Float64Array.from({ length: count }, (_, i) => i);
+}
+
+async function ours(
+  spec: IndexSpec,
+  rows: Float32Array,
+  dimension: number,
+  file: string,
+): Promise<SearchedLibrary> {
+  let index: FaissIndex;
+  if (spec.kind === "hnsw" && (await isFile(file)))
+    index = await FaissIndex.load(file);
+  else {
+    index = FaissIndex.create(spec, dimension);
+    await index.add(ids(rows.length / dimension), rows);
+    if (spec.kind === "hnsw") await index.save(file);
+  }
+  let effort: number | undefined;
+  return {
+    setEffort: (value) => {
+      effort = value;
+    },
+    search: async (queries, k) => {
+      const options = effort === undefined ? { k } : { k, effort };
+      return (await index.search(queries, options)).ids;
+    },
+  };
+}
+
+interface HnswlibIndex {
+  initIndex(most: number, m: number, efConstruction: number): void;
+  addPoint(point: number[], label: number): void;
+  setEf(ef: number): void;
+  searchKnn(query: number[], k: number): { neighbors: number[] };
+  readIndexSync(path: string): void;
+  writeIndexSync(path: string): void;
+}
+
+async function hnswlib(
+  rows: Float32Array,
+  dimension: number,
+  file: string,
+): Promise<SearchedLibrary> {
+  const { HierarchicalNSW } = peers("hnswlib-node") as {
+    HierarchicalNSW: new (space: string, dimension: number) => HnswlibIndex;
+  };
+  const index = new HierarchicalNSW("ip", dimension);
+  if (await isFile(file)) index.readIndexSync(file);
+  else {
+    const count = rows.length / dimension;
+    index.initIndex(count, GRAPH.m, GRAPH.efConstruction);
+    for (let i = 0; i < count; i++)
+      index.addPoint([...rows.subarray(i * dimension, (i + 1) * dimension)], i);
+    index.writeIndexSync(file);
+  }
+  return {
+    setEffort: (effort) => {
+      index.setEf(effort);
+    },
+    search: (queries, k) => {
+      const found: number[] = [];
+      for (let start = 0; start < queries.length; start += dimension) {
+        const query = [...queries.subarray(start, start + dimension)];
+        found.push(...index.searchKnn(query, k).neighbors);
+      }
+      return found;
+    },
+  };
+}
+
+interface UsearchIndex {
+  add(keys: BigUint64Array, rows: Float32Array, threads: number): void;
+  search(
+    rows: Float32Array,
+    k: number,
+    threads: number,
+  ): { keys: BigUint64Array };
+  save(path: string): void;
+  load(path: string): void;
+}
+
+async function usearch(
+  rows: Float32Array,
+  dimension: number,
+  file: string,
+): Promise<SearchedLibrary> {
+  const { Index } = peers("usearch") as {
+    Index: new (config: object) => UsearchIndex;
+  };
+  const open = (effort: number) =>
+    new Index({
+      dimensions: dimension,
+      metric: "ip",
+      quantization: "f32",
+      connectivity: GRAPH.m,
+      expansion_add: GRAPH.efConstruction,
+      expansion_search: effort,
+      multi: false,
+    });
+  if (!(await isFile(file))) {
+    const built = open(64);
+    const keys = BigUint64Array.from(
+      { length: rows.length / dimension },
+      (_, i) => BigInt(i),
+    );
+    built.add(keys, rows, 0);
+    built.save(file);
+  }
+  let index = open(64);
+  return {
+    // Its effort is fixed when it is opened.
+    setEffort: (effort) => {
+      index = open(effort);
+      index.load(file);
+    },
+    search: (queries, k) => {
+      const { keys } = index.search(queries, k, 0);
+      return Float64Array.from(keys, Number);
+    },
+  };
+}
+
+/** Every library that can be searched from Node. */
+export const libraries = {
+  "ours, flat": (rows, dimension, file) =>
+    ours({ kind: "flat" }, rows, dimension, file),
+  "ours, HNSW": (rows, dimension, file) =>
+    ours({ ...hnswDefaults, ...GRAPH }, rows, dimension, file),
+  "hnswlib-node": hnswlib,
+  usearch,
+} as const satisfies Readonly<Record<string, LibraryBuilder>>;
+
+/** Name of a library. */
+export type LibraryName = keyof typeof libraries;
+
+/** Where a library's graph over some rows is kept. */
+export function graphFile(rows: string, name: LibraryName): string {
+  return join(`${rows}.${name.replace(/[^a-z]+/gi, "-")}.graph`);
+}
+
+async function isFile(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
