@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "graph_walk.h"
+
 namespace reid {
 namespace {
 
@@ -62,10 +64,13 @@ void validate_hnsw(const faiss::Index& index) {
 
 void search_hnsw(const faiss::Index& index, const float* queries, size_t n, size_t k, int effort,
                  const faiss::IDSelector* allowed, float* similarities, idx_t* positions) {
-  faiss::SearchParametersHNSW parameters;
-  parameters.efSearch = std::max(effort, int(k));
-  parameters.sel = const_cast<faiss::IDSelector*>(allowed);
-  index.search(idx_t(n), queries, idx_t(k), similarities, positions, &parameters);
+  const auto& graph = static_cast<const faiss::IndexHNSWFlat&>(index);
+  const auto& rows = static_cast<const faiss::IndexFlat&>(*graph.storage);
+  const size_t d = size_t(index.d);
+  for (size_t q = 0; q < n; q++) {
+    walk_graph(graph.hnsw, reinterpret_cast<const float*>(rows.codes.data()), size_t(index.ntotal), d, queries + q * d,
+               k, size_t(effort), allowed, similarities + q * k, positions + q * k);
+  }
 }
 
 size_t bytes_hnsw(const faiss::Index& index) {
