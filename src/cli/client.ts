@@ -4,6 +4,7 @@ import {
   Metadata,
   type CallOptions,
   type ClientDuplexStream,
+  type ClientReadableStream,
   type Client as GrpcClient,
   type GrpcObject,
   type ServiceClientConstructor,
@@ -51,6 +52,10 @@ export type Client = {
     RequestOf<"EmbedService", "StreamEmbed">,
     ResponseOf<"EmbedService", "StreamEmbed">
   >;
+  /** Opens `WatchOperation`; it ends when the operation is done. */
+  watchOperation(
+    operationId: string,
+  ): ClientReadableStream<ResponseOf<"OperationService", "WatchOperation">>;
   /** Waits until the server answers. @throws {ReidError} not within the time */
   ready(timeoutMs: number): Promise<void>;
   /** Idempotent. */
@@ -98,6 +103,17 @@ export function connect(address: string): Client {
       ) as ClientDuplexStream<
         RequestOf<"EmbedService", "StreamEmbed">,
         ResponseOf<"EmbedService", "StreamEmbed">
+      >;
+    },
+    watchOperation: (operationId) => {
+      const method = constructors.OperationService.service["WatchOperation"];
+      return clientOf(clients, "OperationService").makeServerStreamRequest(
+        method.path,
+        method.requestSerialize,
+        method.responseDeserialize,
+        { operationId },
+      ) as ClientReadableStream<
+        ResponseOf<"OperationService", "WatchOperation">
       >;
     },
     ready: (timeoutMs) =>

@@ -16,7 +16,8 @@ import { ClusteringGoneError, ClusterNotFoundError } from "./online-errors.js";
 import { faissNeighbours, type FindNeighbours } from "./online-neighbours.js";
 import { MemoryRows, type MemoryRow, type SeenCrop } from "./online-rows.js";
 import { MemoryStore, type MemoryState } from "./online-store.js";
-import type { Operation, OperationLog } from "./operations.js";
+import type { Operation } from "./operation-types.js";
+import type { OperationLog } from "./operations.js";
 import type { ModelVersion } from "./registry.js";
 
 /** What GetMemory says. */

@@ -1,54 +1,16 @@
 import { randomUUID } from "node:crypto";
 import type { Clock } from "#core/clock";
-import {
-  dataFromError,
-  errorFromData,
-  ReidError,
-  type ErrorData,
-} from "#core/errors";
+import { dataFromError, errorFromData, ReidError } from "#core/errors";
 import type { Log } from "#core/log";
 import type { Store, Table } from "#core/store";
-
-/** What a long work is about. */
-export type OperationKind =
-  "migration" | "rebuild" | "recluster" | "snapshot" | "backup" | "restore";
-
-/** How far it is. */
-export type OperationState = "running" | "succeeded" | "failed" | "cancelled";
-
-/** What a clustering operation made. */
-export interface ReclusterDetail {
-  readonly kind: "recluster";
-  readonly clustering: number;
-  readonly clusterCount: number;
-  readonly outlierCount: number;
-  readonly eps: number;
-}
-
-/** One long work, as it is now. Times are milliseconds since 1970. */
-export interface Operation {
-  readonly operationId: string;
-  readonly kind: OperationKind;
-  readonly state: OperationState;
-  /** `gallery/<name>`, `memory/<name>` or `backup/<id>`. */
-  readonly subject: string;
-  readonly doneCount: number;
-  /** 0: not known. */
-  readonly totalCount: number;
-  readonly createdAtMs: number;
-  readonly progressedAtMs: number;
-  readonly finishedAtMs: number | undefined;
-  readonly error: ErrorData | undefined;
-  readonly detail: ReclusterDetail | undefined;
-}
-
-/** What the work itself may say. */
-export interface OperationProgress {
-  readonly operationId: string;
-  /** Aborted by `cancel`. */
-  readonly signal: AbortSignal;
-  report(doneCount: number, totalCount: number): void;
-}
+import { CancelledError } from "./inference-errors.js";
+import type {
+  Operation,
+  OperationKind,
+  OperationWork,
+  Resumers,
+  WithOperation,
+} from "./operation-types.js";
 
 /** No operation of that id. */
 export class OperationNotFoundError extends ReidError<{ operationId: string }> {
@@ -81,37 +43,70 @@ export class OperationInterruptedError extends ReidError<{
 /** How long a finished operation is remembered. */
 const KEPT_MS = 7 * 24 * 3600 * 1000;
 
+/** What an operation log needs. */
+export interface OperationLogOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+interface RunningWork {
+  readonly abort: AbortController;
+  readonly done: Promise<void>;
+}
+
 /**
- * All long work of this server, durable: a restart fails what was under way, and forgets nothing.
+ * All long work of this server, durable: a restart goes on with it or fails it, and forgets nothing.
  */
 export class OperationLog {
-  readonly #store: Store;
+  readonly #options: OperationLogOptions;
   readonly #table: Table<Operation>;
-  readonly #clock: Clock;
-  readonly #log: Log;
   readonly #operations = new Map<string, Operation>();
-  readonly #running = new Map<
-    string,
-    { readonly abort: AbortController; readonly done: Promise<void> }
-  >();
+  readonly #running = new Map<string, RunningWork>();
   readonly #watchers = new Map<string, Set<() => void>>();
+  #resumers: Resumers = {};
+  #isClosing = false;
 
-  private constructor(store: Store, clock: Clock, log: Log) {
-    this.#store = store;
-    this.#table = store.table<Operation>("operations", "data");
-    this.#clock = clock;
-    this.#log = log;
+  private constructor(options: OperationLogOptions) {
+    this.#options = options;
+    this.#table = options.store.table<Operation>("operations", "data");
   }
 
-  /** Reads what the store holds; what was running failed when the server stopped. */
-  static async open(
-    store: Store,
-    clock: Clock,
-    log: Log,
-  ): Promise<OperationLog> {
-    const operations = new OperationLog(store, clock, log);
-    await operations.#recover();
+  /** Reads what the store holds; what was under way when the server stopped waits for {@link resume}. */
+  static async open(options: OperationLogOptions): Promise<OperationLog> {
+    const operations = new OperationLog(options);
+    await operations.#read();
     return operations;
+  }
+
+  /**
+   * Goes on with what was under way when the server stopped, and fails what cannot be gone on with.
+   *
+   * @param resumers  of this server; they also hold when it ends: their works stay running in the store
+   */
+  async resume(resumers: Resumers): Promise<void> {
+    this.#resumers = resumers;
+    const { store, clock } = this.#options;
+    const interrupted: Operation[] = [];
+    for (const operation of this.list()) {
+      const { operationId, kind, state } = operation;
+      if (state !== "running" || this.#running.has(operationId)) continue;
+      const resumer = resumers[kind];
+      if (resumer !== undefined) this.#run(operationId, resumer(operation));
+      else
+        interrupted.push({
+          ...operation,
+          state: "failed",
+          finishedAtMs: clock.now(),
+          error: dataFromError(new OperationInterruptedError(operationId)),
+        });
+    }
+    if (interrupted.length === 0) return;
+    await store.write((writer) => {
+      for (const one of interrupted)
+        writer.put(this.#table, one.operationId, one);
+    });
+    for (const one of interrupted) this.#set(one);
   }
 
   /** All of them, newest first. */
@@ -130,20 +125,31 @@ export class OperationLog {
     return operation;
   }
 
+  /** The one of a kind that is under way on a subject; undefined: none. */
+  running(kind: OperationKind, subject: string): Operation | undefined {
+    for (const operationId of this.#running.keys()) {
+      const operation = this.get(operationId);
+      if (operation.kind === kind && operation.subject === subject)
+        return operation;
+    }
+    return undefined;
+  }
+
   /**
    * Starts a long work and answers at once.
    *
-   * @param work  gives the detail of its success; rejects where it fails or was cancelled
-   * @returns     the operation, durable
+   * @param withOperation  puts what belongs to it, such as the response to a request id, into the same transaction
+   * @returns      the operation, durable
    */
   async start(
     kind: OperationKind,
     subject: string,
-    work: (progress: OperationProgress) => Promise<ReclusterDetail | undefined>,
+    work: OperationWork,
+    withOperation?: WithOperation,
   ): Promise<Operation> {
-    const now = this.#clock.now();
+    const now = this.#options.clock.now();
     const operationId = randomUUID();
-    await this.#save({
+    const started: Operation = {
       operationId,
       kind,
       state: "running",
@@ -155,19 +161,9 @@ export class OperationLog {
       finishedAtMs: undefined,
       error: undefined,
       detail: undefined,
-    });
-    const abort = new AbortController();
-    const started = this.get(operationId);
-    const done = this.#follow(operationId, () =>
-      work({
-        operationId,
-        signal: abort.signal,
-        report: (doneCount, totalCount) =>
-          this.#report(operationId, doneCount, totalCount),
-      }),
-    );
-    this.#running.set(operationId, { abort, done });
-    void done.finally(() => this.#running.delete(operationId));
+    };
+    await this.#save(started, withOperation);
+    this.#run(operationId, work);
     return started;
   }
 
@@ -178,7 +174,9 @@ export class OperationLog {
    */
   cancel(operationId: string): Operation {
     const operation = this.get(operationId);
-    this.#running.get(operationId)?.abort.abort();
+    this.#running
+      .get(operationId)
+      ?.abort.abort(new CancelledError("operation"));
     return operation;
   }
 
@@ -198,77 +196,67 @@ export class OperationLog {
     };
   }
 
-  /** Cancels what is under way and waits for it. */
+  /** Stops what is under way and waits for it; what the next start goes on with stays running in the store. */
   async close(): Promise<void> {
-    const running = [...this.#running.values()];
-    for (const { abort } of running) abort.abort();
-    await Promise.allSettled(running.map(({ done }) => done));
+    this.#isClosing = true;
+    const running = [...this.#running];
+    for (const [operationId, { abort }] of running)
+      abort.abort(new OperationInterruptedError(operationId));
+    await Promise.allSettled(running.map(([, { done }]) => done));
   }
 
-  async #recover(): Promise<void> {
-    const now = this.#clock.now();
-    const changed: Operation[] = [];
+  async #read(): Promise<void> {
+    const { store, clock } = this.#options;
     const old: string[] = [];
     for (const { value } of this.#table.range()) {
-      if (now - (value.finishedAtMs ?? now) > KEPT_MS) {
-        old.push(value.operationId);
-        continue;
-      }
-      const isRunning = value.state === "running";
-      const operation: Operation = isRunning
-        ? {
-            ...value,
-            state: "failed",
-            finishedAtMs: now,
-            error: dataFromError(
-              new OperationInterruptedError(value.operationId),
-            ),
-          }
-        : value;
-      if (isRunning) changed.push(operation);
-      this.#operations.set(operation.operationId, operation);
+      const finishedAtMs = value.finishedAtMs ?? clock.now();
+      if (clock.now() - finishedAtMs > KEPT_MS) old.push(value.operationId);
+      else this.#operations.set(value.operationId, value);
     }
-    if (changed.length + old.length === 0) return;
-    await this.#store.write((writer) => {
-      for (const one of changed) writer.put(this.#table, one.operationId, one);
+    if (old.length === 0) return;
+    await store.write((writer) => {
       for (const id of old) writer.remove(this.#table, id);
     });
   }
 
+  #run(operationId: string, work: OperationWork): void {
+    const abort = new AbortController();
+    const done = this.#follow(operationId, abort.signal, work);
+    this.#running.set(operationId, { abort, done });
+    void done.finally(() => this.#running.delete(operationId));
+  }
+
   async #follow(
     operationId: string,
-    work: () => Promise<ReclusterDetail | undefined>,
+    signal: AbortSignal,
+    work: OperationWork,
   ): Promise<void> {
+    const { clock, log } = this.#options;
     let end: Pick<Operation, "state" | "error" | "detail">;
     try {
-      const detail = await work();
+      const detail = await work({
+        operationId,
+        signal,
+        report: (doneCount, totalCount) =>
+          this.#report(operationId, doneCount, totalCount),
+      });
       end = { state: "succeeded", error: undefined, detail };
     } catch (error) {
-      const isCancelled =
-        error instanceof ReidError && error.kind === "cancelled";
-      const data = dataFromError(error);
-      end = {
-        state: isCancelled ? "cancelled" : "failed",
-        // What is not a failure of ours may hold anything; its text stays in the log.
-        error:
-          error instanceof ReidError
-            ? data
-            : { ...data, message: "a bug of the server" },
-        detail: undefined,
-      };
-      if (!isCancelled)
-        this.#log.error("operation failed", { operationId, error });
+      const { kind, detail } = this.get(operationId);
+      // Stopped because the server ends: the next start finds it running and goes on.
+      const isInterrupted = this.#isClosing && signal.aborted;
+      if (isInterrupted && this.#resumers[kind] !== undefined) return;
+      end = { ...endOf(isInterrupted ? signal.reason : error), detail };
+      if (end.state === "failed" && !isInterrupted)
+        log.error("operation failed", { operationId, error });
     }
-    const finishedAtMs = this.#clock.now();
+    const finishedAtMs = clock.now();
     try {
       await this.#save({ ...this.get(operationId), ...end, finishedAtMs });
     } catch (error) {
       // The store is full or read-only: the end is known here, and after a restart it counts as interrupted.
       this.#set({ ...this.get(operationId), ...end, finishedAtMs });
-      this.#log.error("operation's end could not be stored", {
-        operationId,
-        error,
-      });
+      log.error("operation's end could not be stored", { operationId, error });
     }
   }
 
@@ -276,14 +264,18 @@ export class OperationLog {
     const operation = this.get(operationId);
     const progressedAtMs =
       doneCount > operation.doneCount
-        ? this.#clock.now()
+        ? this.#options.clock.now()
         : operation.progressedAtMs;
     this.#set({ ...operation, doneCount, totalCount, progressedAtMs });
   }
 
-  async #save(operation: Operation): Promise<void> {
-    await this.#store.write((writer) => {
+  async #save(
+    operation: Operation,
+    withOperation?: WithOperation,
+  ): Promise<void> {
+    await this.#options.store.write((writer) => {
       writer.put(this.#table, operation.operationId, operation);
+      withOperation?.(writer, operation);
     });
     this.#set(operation);
   }
@@ -293,6 +285,21 @@ export class OperationLog {
     for (const onChange of this.#watchers.get(operation.operationId) ?? [])
       onChange();
   }
+}
+
+/** How an operation ends that threw. */
+function endOf(error: unknown): Pick<Operation, "state" | "error"> {
+  const data = dataFromError(error);
+  if (!(error instanceof ReidError))
+    // What is not a failure of ours may hold anything; its text stays in the log.
+    return {
+      state: "failed",
+      error: { ...data, message: "a bug of the server" },
+    };
+  return {
+    state: error.kind === "cancelled" ? "cancelled" : "failed",
+    error: data,
+  };
 }
 
 /** The failure that an operation ended with; undefined: none. */

@@ -225,7 +225,7 @@ async function openParts(
   });
   closers.push(() => galleries.close());
   await loadGalleryModels(galleries, registry, log);
-  const operations = await OperationLog.open(store, clock, log);
+  const operations = await OperationLog.open({ store, clock, log });
   closers.push(() => operations.close());
   const online = config.serve.online
     ? await OnlineMode.open({
@@ -239,6 +239,7 @@ async function openParts(
       })
     : undefined;
   if (online !== undefined) closers.push(() => online.close());
+  await operations.resume({});
   const unobserve = [
     telemetry.observe("reid.gallery.entries", () =>
       galleries.known().map((gallery) => ({

@@ -73,7 +73,11 @@ describe("OnlineMemory", () => {
   beforeEach(async () => {
     folder = await mkdtemp(join(tmpdir(), "reid-online-"));
     store = await Store.open(folder, { minFreeBytes: 0 });
-    operations = await OperationLog.open(store, systemClock, silentLog);
+    operations = await OperationLog.open({
+      store,
+      clock: systemClock,
+      log: silentLog,
+    });
   });
   afterEach(async () => {
     await operations.close();

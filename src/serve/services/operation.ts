@@ -1,15 +1,20 @@
-import { requireId, timestamp } from "../fields.js";
+import { requireId, timestamp, wordFrom } from "../fields.js";
+import type { ListOperationsRequest__Output } from "../generated/reid/v1/ListOperationsRequest.js";
+import type { ListOperationsResponse } from "../generated/reid/v1/ListOperationsResponse.js";
 import type { Operation as WireOperation } from "../generated/reid/v1/Operation.js";
 import type { OperationServiceHandlers } from "../generated/reid/v1/OperationService.js";
-import {
-  operationError,
-  type Operation,
-  type OperationKind,
-  type OperationState,
-} from "../operations.js";
+import { operationError } from "../operations.js";
+import type {
+  Operation,
+  OperationDetail,
+  OperationKind,
+  OperationState,
+} from "../operation-types.js";
 import { failureFrom } from "../status.js";
-import { rejectStream, rejectUnary, unary } from "./call.js";
+import { unary } from "./call.js";
 import type { ServiceContext } from "./context.js";
+import { serverStream } from "./server-stream.js";
+import { watchOperation } from "./watch-operation.js";
 
 const kinds: Readonly<
   Record<OperationKind, Exclude<WireOperation["kind"], number | undefined>>
@@ -42,10 +47,106 @@ export function operationService(
         operation: operationToWire(context, context.operations.get(id)),
       };
     }),
-    ListOperations: rejectUnary(context, "OperationService/ListOperations"),
-    WatchOperation: rejectStream(context, "OperationService/WatchOperation"),
-    CancelOperation: rejectUnary(context, "OperationService/CancelOperation"),
+    ListOperations: unary(
+      context,
+      "OperationService/ListOperations",
+      (request) => listOperations(context, request),
+    ),
+    WatchOperation: serverStream(
+      context,
+      "OperationService/WatchOperation",
+      async (request, call, send) => {
+        const id = requireId(request.operationId, "operation_id");
+        await watchOperation(context, id, call.signal, (operation) =>
+          send({ operation: operationToWire(context, operation) }),
+        );
+      },
+    ),
+    CancelOperation: unary(
+      context,
+      "OperationService/CancelOperation",
+      (request) => {
+        const id = requireId(request.operationId, "operation_id");
+        return {
+          operation: operationToWire(context, context.operations.cancel(id)),
+        };
+      },
+    ),
   };
+}
+
+/** The wire's word of an enum without its prefix, and ours: a table turned round, `UNSPECIFIED` for all. */
+function wordsOf<Word extends string>(
+  names: Readonly<Record<Word, string | undefined>>,
+  prefix: string,
+): Readonly<Record<string, Word | undefined>> {
+  const words: Record<string, Word | undefined> = { UNSPECIFIED: undefined };
+  for (const word of Object.keys(names) as Word[])
+    words[(names[word] ?? "").slice(prefix.length + 1)] = word;
+  return words;
+}
+
+function listOperations(
+  context: ServiceContext,
+  request: ListOperationsRequest__Output,
+): ListOperationsResponse {
+  const { pages, operations, config } = context;
+  const kind = wordFrom(
+    request.kind,
+    "kind",
+    "OPERATION_KIND",
+    wordsOf(kinds, "OPERATION_KIND"),
+  );
+  const state = wordFrom(
+    request.state,
+    "state",
+    "OPERATION_STATE",
+    wordsOf(states, "OPERATION_STATE"),
+  );
+  const bound = ["operations", kind ?? null, state ?? null];
+  const page = pages.read(request, bound, config.limits.pageSize);
+  const listed = operations
+    .list()
+    .filter(
+      (one) =>
+        (kind === undefined || one.kind === kind) &&
+        (state === undefined || one.state === state),
+    );
+  const { items, next } = pages.slice(listed, page, {
+    keyOf: ({ createdAtMs, operationId }) => `${createdAtMs}:${operationId}`,
+    // Newest first: what was started behind the cursor moves nothing.
+    compare: ({ createdAtMs, operationId }, key) => {
+      const [at, id] = key.split(":");
+      if (createdAtMs !== Number(at)) return Number(at) - createdAtMs;
+      return operationId < id ? -1 : operationId > id ? 1 : 0;
+    },
+  });
+  return {
+    operations: items.map((one) => operationToWire(context, one)),
+    nextPageToken: pages.token(next, bound),
+  };
+}
+
+function detailToWire(
+  detail: OperationDetail,
+): Pick<WireOperation, "recluster" | "backup"> {
+  switch (detail.kind) {
+    case "recluster": {
+      const { clustering, clusterCount, outlierCount, eps } = detail;
+      return {
+        recluster: {
+          clustering: String(clustering),
+          clusterCount,
+          outlierCount,
+          eps,
+        },
+      };
+    }
+    case "backup": {
+      const { backupId, sizeBytes } = detail;
+      return { backup: { backupId, sizeBytes: String(sizeBytes) } };
+    }
+  }
 }
 
 /** An operation as the wire has it. */
@@ -68,15 +169,6 @@ export function operationToWire(
       finishedAtMs === undefined ? undefined : finishedAtMs * 1000,
     ),
     error: error === undefined ? null : failureFrom(error, context.log, ""),
-    ...(detail === undefined
-      ? {}
-      : {
-          recluster: {
-            clustering: String(detail.clustering),
-            clusterCount: detail.clusterCount,
-            outlierCount: detail.outlierCount,
-            eps: detail.eps,
-          },
-        }),
+    ...(detail === undefined ? {} : detailToWire(detail)),
   };
 }
