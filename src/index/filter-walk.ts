@@ -1,7 +1,6 @@
-import { setImmediate } from "node:timers/promises";
-
 import type { AttributeCondition, Filter } from "./filter.js";
 import type { GalleryRows, Row } from "./gallery-rows.js";
+import { Turns } from "./turns.js";
 import type { IdFilter } from "./vector-index.js";
 
 type Condition = (row: Row) => boolean;
@@ -105,24 +104,6 @@ const excluding: ReadonlySet<string> = new Set<keyof Filter>([
   "entryNotIn",
   "notBoth",
 ]);
-
-/** Rows looked at before other work gets its turn: well under a millisecond. */
-const rowsAtOnce = 4096;
-
-/** Counts rows, and lets other work have its turn after so many. */
-class Turns {
-  #looked = 0;
-
-  /** Whether it is time to wait for {@link next}. */
-  get isOver(): boolean {
-    this.#looked += 1;
-    return this.#looked % rowsAtOnce === 0;
-  }
-
-  next(): Promise<void> {
-    return setImmediate();
-  }
-}
 
 /** Ids gathered one by one: float64, without a JavaScript number array between. */
 class IdList {

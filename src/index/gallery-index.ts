@@ -46,6 +46,7 @@ export class GalleryIndex {
   #tombstones = 0;
   #compacting: Promise<void> | undefined;
   #closed = false;
+  #replacing = false;
 
   constructor(
     main: VectorIndex,
@@ -175,18 +176,24 @@ export class GalleryIndex {
     while (this.#waiting.length > limit) await this.#nextMove();
   }
 
-  /** Puts another index in place of the present one; entries it lacks are appended by the caller. */
+  /**
+   * Puts another index in place of the present one, which is closed; used under the gallery's gate.
+   *
+   * @param fresh  holds every entry: what waited for the old index waits no longer
+   */
   async replace(fresh: VectorIndex): Promise<void> {
+    this.#replacing = true;
+    await this.#moving;
     await this.#compacting;
+    this.#replacing = false;
     const old = this.#main;
     this.#main = fresh;
     this.#tombstones = (await fresh.facts()).tombstones;
+    this.#failure = undefined;
+    await this.#tail.remove(Float64Array.from(this.#waiting));
+    this.#waiting.splice(0);
+    this.#wake();
     await old.close();
-  }
-
-  /** Waits until nothing is being moved; used under the gallery's gate, where nothing is appended. */
-  async settle(): Promise<void> {
-    await this.room(0);
   }
 
   async close(): Promise<void> {
@@ -208,13 +215,17 @@ export class GalleryIndex {
     void this.#moving.then(() => {
       this.#moving = undefined;
       this.#wake();
-      if (this.#failure === undefined && this.#waiting.length > 0)
+      if (
+        this.#failure === undefined &&
+        this.#waiting.length > 0 &&
+        !this.#replacing
+      )
         this.#startMoving();
     });
   }
 
   async #move(): Promise<void> {
-    while (this.#waiting.length > 0 && !this.#closed) {
+    while (this.#waiting.length > 0 && !this.#closed && !this.#replacing) {
       const batch = this.#waiting.slice(0, movedAtOnce);
       const live = Float64Array.from(batch.filter((id) => this.#isLive(id)));
       const features = await this.#tail.features(live);

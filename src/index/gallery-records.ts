@@ -1,11 +1,17 @@
 import type { KeyRange, Store, Table } from "#core/store";
 
 import type { GallerySpec } from "./gallery-types.js";
+import type { IndexSpec } from "./index-kinds.js";
 
 /** A gallery in the store, under its name; written again with every write to the gallery. */
 export interface GalleryRecord extends Required<
-  Omit<GallerySpec, "defaultTtlMs">
+  Omit<GallerySpec, "defaultTtlMs" | "index">
 > {
+  readonly index: IndexSpec;
+  /** The kind follows the number of entries; left out: it was named by somebody. */
+  readonly autoIndex?: true;
+  /** What the index is being rebuilt to; left out: nothing else than it is. */
+  readonly nextIndex?: IndexSpec;
   readonly defaultTtlMs: number | undefined;
   /** First part of its entries' keys; never used for another gallery. */
   readonly number: number;

@@ -27,7 +27,7 @@ import type {
   GallerySpec,
   InTransaction,
 } from "./gallery-types.js";
-import { hnswDefaults } from "./index-kinds.js";
+import { flatSpec, hnswDefaults } from "./index-kinds.js";
 import { RequestLog } from "./request-log.js";
 import { deleteSnapshots } from "./snapshot.js";
 
@@ -39,6 +39,10 @@ export interface GalleryStoreOptions {
   readonly exactBelow?: number;
   /** Entries that may wait for the index before writes slow down. Default 20,000. */
   readonly tail?: number;
+  /** An automatic index is flat below so many entries. Default 20,000. */
+  readonly flatBelow?: number;
+  /** Told once that a gallery with an automatic index has outgrown it; default: it stays as it is. */
+  readonly onOutgrown?: (gallery: string) => void;
   /** Default 256. */
   readonly maxGalleries?: number;
   /** Told how many entries a write has deleted because their time was over. */
@@ -87,6 +91,8 @@ export class GalleryStore {
       hasSnapshots: hasFaiss,
       exactBelow: options.exactBelow ?? 20_000,
       tail: options.tail ?? 20_000,
+      flatBelow: options.flatBelow ?? 20_000,
+      onOutgrown: options.onOutgrown ?? (() => undefined),
       onExpire: options.onExpire ?? (() => undefined),
       newEntryId: options.newEntryId ?? (() => ulid(clock.now())),
     };
@@ -148,7 +154,9 @@ export class GalleryStore {
         model: spec.model,
         dimension: spec.dimension,
         modelPolicy: spec.modelPolicy ?? "pinned",
-        index: spec.index ?? hnswDefaults,
+        ...(spec.index === "auto"
+          ? { index: flatSpec, autoIndex: true as const }
+          : { index: spec.index ?? hnswDefaults }),
         cropRetention: spec.cropRetention ?? "none",
         defaultTtlMs: spec.defaultTtlMs,
         maxEntries: spec.maxEntries ?? 1_000_000,

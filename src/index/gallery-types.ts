@@ -32,8 +32,8 @@ export interface GallerySpec {
   /** D, 1 to 4096. */
   readonly dimension: number;
   readonly modelPolicy?: ModelPolicy;
-  /** Default HNSW with m 32. */
-  readonly index?: IndexSpec;
+  /** `auto`: flat while it is small, then HNSW. Default HNSW with m 32. */
+  readonly index?: IndexSpec | "auto";
   /** Default none. */
   readonly cropRetention?: CropRetention;
   /** Entries without an expiry of their own leave after this. */
@@ -43,10 +43,32 @@ export interface GallerySpec {
   readonly tags?: Readonly<Record<string, string>>;
 }
 
+/** What can be changed of a gallery; a field left out stays as it is. */
+export interface GalleryChanges {
+  readonly modelPolicy?: ModelPolicy;
+  /** Takes effect with the rebuild that the caller starts. */
+  readonly index?: IndexSpec | "auto";
+  readonly cropRetention?: CropRetention;
+  /** Null: entries stay. */
+  readonly defaultTtlMs?: number | null;
+  readonly maxEntries?: number;
+  readonly tags?: Readonly<Record<string, string>>;
+}
+
+/** How a rebuild can be followed and stopped. */
+export interface RebuildOptions {
+  /** Its reason is thrown; before the new index is in place everything is undone. */
+  readonly signal?: AbortSignal;
+  /** Told how many entries are in the new index, of how many. */
+  readonly report?: (doneCount: number, totalCount: number) => void;
+}
+
 /** A gallery as it stands. */
 export interface GalleryDescription extends Required<
-  Omit<GallerySpec, "defaultTtlMs">
+  Omit<GallerySpec, "defaultTtlMs" | "index">
 > {
+  /** Of the kind it has at the moment. */
+  readonly index: IndexSpec;
   readonly defaultTtlMs: number | undefined;
   readonly state: GalleryState;
   readonly entryCount: number;

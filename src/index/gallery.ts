@@ -1,9 +1,7 @@
-import { join } from "node:path";
-
 import type { Clock } from "#core/clock";
 import { ClosedError, type ReidError } from "#core/errors";
 import type { Log } from "#core/log";
-import type { Store, Writer } from "#core/store";
+import type { Store } from "#core/store";
 
 import {
   EntryNotFoundError,
@@ -17,7 +15,7 @@ import { hasConditions, passes } from "./filter-walk.js";
 import { checkGallery } from "./gallery-check.js";
 import { GalleryDraft } from "./gallery-draft.js";
 import { GalleryIndex, type IndexFactory } from "./gallery-index.js";
-import { catchUp, loadIndex, loadRows } from "./gallery-loading.js";
+import { loadIndex, loadRows } from "./gallery-loading.js";
 import {
   featureFromBytes,
   type GalleryRecord,
@@ -35,16 +33,25 @@ import type {
   EntrySelector,
   EntryView,
   GalleryCheck,
+  GalleryChanges,
   GalleryDescription,
-  GalleryState,
   InTransaction,
+  RebuildOptions,
   SearchOutcome,
   SearchRequest,
 } from "./gallery-types.js";
 import { removeEntries } from "./gallery-removal.js";
-import { indexKinds } from "./index-kinds.js";
+import { buildBeside, catchUp } from "./gallery-rebuild.js";
+import {
+  GallerySnapshots,
+  snapshotFolder,
+  type SnapshotState,
+} from "./gallery-snapshots.js";
+import { changedRecord } from "./gallery-update.js";
+import { hnswDefaults, indexKinds, type IndexSpec } from "./index-kinds.js";
 import { ReadWriteGate } from "./read-write-gate.js";
-import { deleteSnapshots, saveSnapshot } from "./snapshot.js";
+import type { VectorIndex } from "./vector-index.js";
+import { WriteQueue, type PendingWrite } from "./write-queue.js";
 
 /** What every gallery of a data folder shares. */
 export interface GalleryContext {
@@ -57,22 +64,13 @@ export interface GalleryContext {
   readonly hasSnapshots: boolean;
   readonly exactBelow: number;
   readonly tail: number;
+  /** An automatic index is flat below so many entries. */
+  readonly flatBelow: number;
+  /** Told that a gallery wants another index than it has. */
+  readonly onOutgrown: (gallery: string) => void;
   readonly onExpire: (gallery: string, entries: number) => void;
   readonly newEntryId: () => string;
 }
-
-interface PendingWrite {
-  readonly items: number;
-  plan(draft: GalleryDraft): void;
-  inTransaction(writer: Writer): void;
-  resolve(): void;
-  reject(error: unknown): void;
-  /** Instead of a write: runs while no write is under way. */
-  readonly alone?: () => Promise<void>;
-}
-
-// One transaction takes what has queued up behind the last: enrollments of several calls share a flush.
-const itemsInTransaction = 1024;
 
 /** One gallery. Every method but `describe` throws ClosedError after `close`, GalleryNotFoundError after deletion. */
 export class Gallery {
@@ -80,14 +78,13 @@ export class Gallery {
   readonly #rows: GalleryRows;
   readonly #index: GalleryIndex;
   readonly #gate = new ReadWriteGate();
-  readonly #queue: PendingWrite[] = [];
+  readonly #queue = new WriteQueue((writes) => this.#commit(writes));
+  readonly #snapshots: GallerySnapshots;
   #record: GalleryRecord;
-  #committing: Promise<void> | undefined;
-  #snapshotSequence: number;
-  /** Snapshots and what takes the index away from under them, one after another. */
-  #turn: Promise<unknown> = Promise.resolve();
   #indexBytes = 0;
-  #state: GalleryState = "ready";
+  #rebuilds = 0;
+  /** Said once: what comes of it is the listener's. */
+  #isOutgrown = false;
   #closed: Promise<void> | undefined;
   #isDestroyed = false;
 
@@ -95,13 +92,13 @@ export class Gallery {
     context: GalleryContext,
     record: GalleryRecord,
     rows: GalleryRows,
-    loaded: { index: GalleryIndex; snapshotSequence: number },
+    loaded: { index: GalleryIndex; snapshots: GallerySnapshots },
   ) {
     this.#context = context;
     this.#record = record;
     this.#rows = rows;
     this.#index = loaded.index;
-    this.#snapshotSequence = loaded.snapshotSequence;
+    this.#snapshots = loaded.snapshots;
   }
 
   /** Loads a gallery that the store holds; used by `GalleryStore`. */
@@ -111,14 +108,14 @@ export class Gallery {
   ): Promise<Gallery> {
     const { tables, factory, hasSnapshots, log } = context;
     const rows = loadRows(tables, record);
-    const snapshots = snapshotFolder(context.store, record);
-    const { index: main, snapshotSequence } = await loadIndex(record, {
-      snapshots,
+    const folder = snapshotFolder(context.store, record);
+    const { index: main, snapshot } = await loadIndex(record, {
+      snapshots: folder,
       factory,
       log,
       hasSnapshots,
     });
-    await catchUp(main, rows, { record, tables });
+    await catchUp(main, { rows, record, tables });
     const tail = factory({ kind: "flat" }, record.dimension);
     const index = new GalleryIndex(
       main,
@@ -127,7 +124,7 @@ export class Gallery {
     );
     const gallery = new Gallery(context, record, rows, {
       index,
-      snapshotSequence,
+      snapshots: new GallerySnapshots(folder, snapshot),
     });
     gallery.#indexBytes = (await index.facts()).sizeBytes;
     return gallery;
@@ -144,11 +141,14 @@ export class Gallery {
       writtenCount: _written,
       replacedCount: _replaced,
       deletedCount: _deleted,
+      autoIndex: _auto,
+      nextIndex: _next,
       ...facts
     } = this.#record;
+    const state = this.#rebuilds > 0 ? "rebuilding" : "ready";
     return {
       ...facts,
-      state: this.#closed === undefined ? this.#state : "closed",
+      state: this.#closed === undefined ? state : "closed",
       entryCount: this.#rows.size,
       identityCount: this.#rows.identityCount,
       indexedSequence: Math.min(
@@ -304,36 +304,77 @@ export class Gallery {
   /** Writes the index to disk, for a fast start. */
   async snapshot(): Promise<void> {
     this.#assertOpen();
-    await this.#inTurn(() => {
+    await this.#snapshots.inTurn(() => {
       this.#assertOpen();
       return this.#snapshot();
     });
   }
 
-  /** Builds the index anew from the store, beside the old one. */
-  async rebuild(): Promise<void> {
+  /** What the last snapshot holds, and since when. */
+  get snapshotState(): SnapshotState {
+    return this.#snapshots.state;
+  }
+
+  /** What the index is to be rebuilt to; undefined: it is as it should be. */
+  get wantedIndex(): IndexSpec | undefined {
+    const { nextIndex, autoIndex, index } = this.#record;
+    const isOutgrown =
+      autoIndex === true &&
+      index.kind === "flat" &&
+      this.#rows.size >= this.#context.flatBelow;
+    return nextIndex ?? (isOutgrown ? hnswDefaults : undefined);
+  }
+
+  /**
+   * Changes what the gallery was made with; durable when it resolves. A new index takes effect with `rebuild`.
+   *
+   * @throws {StoreFullError} @throws {StoreReadOnlyError}
+   */
+  async update(changes: GalleryChanges): Promise<void> {
+    this.#assertOpen();
+    await this.#changeRecord((record) =>
+      changedRecord(record, changes, {
+        entries: this.#rows.size,
+        flatBelow: this.#context.flatBelow,
+      }),
+    );
+  }
+
+  /** Takes back what `update` said of the index: a rebuild that was given up. */
+  async keepIndex(): Promise<void> {
+    this.#assertOpen();
+    if (this.#record.nextIndex !== undefined)
+      await this.#changeRecord(({ nextIndex: _, ...record }) => record);
+  }
+
+  /**
+   * Builds the index anew from the store, beside the old one, as it is or as `update` wants it.
+   *
+   * Searches and writes go on. The new index takes the old one's place in one commit: a crash before it leaves
+   * the old one, and the wish for the new.
+   *
+   * @throws {ClosedError} @throws {StoreFullError} @throws {StoreReadOnlyError}
+   */
+  async rebuild(options: RebuildOptions = {}): Promise<void> {
     this.#assertOpen();
     const { tables, factory } = this.#context;
-    this.#state = "rebuilding";
+    const spec = this.wantedIndex ?? this.#record.index;
+    const fresh = factory(spec, this.#record.dimension);
+    this.#rebuilds++;
     try {
-      const record = this.#record;
-      const fresh = factory(record.index, record.dimension);
-      await catchUp(fresh, this.#rows, { record, tables });
-      await this.#inTurn(async () => {
-        if (this.#closed !== undefined) {
-          await fresh.close();
-          throw this.#closedError();
-        }
-        await this.#alone(() =>
-          this.#gate.write(async () => {
-            await this.#index.settle();
-            await catchUp(fresh, this.#rows, { record, tables });
-            await this.#index.replace(fresh);
-          }),
-        );
+      const source = { rows: this.#rows, tables, record: this.#record };
+      await buildBeside(fresh, source, {
+        ...options,
+        whileStill: (look) => this.#gate.read(look),
       });
+      await this.#snapshots.inTurn(() =>
+        this.#queue.alone(() => this.#adopt(fresh, spec, options.signal)),
+      );
+    } catch (error) {
+      await fresh.close();
+      throw error;
     } finally {
-      this.#state = "ready";
+      this.#rebuilds--;
     }
   }
 
@@ -342,7 +383,7 @@ export class Gallery {
     this.#assertOpen();
     const { tables } = this.#context;
     let checked: GalleryCheck | undefined;
-    await this.#alone(async () => {
+    await this.#queue.alone(async () => {
       checked = await checkGallery({
         record: this.#record,
         rows: this.#rows,
@@ -371,13 +412,15 @@ export class Gallery {
     const { name } = this.#record;
     this.#isDestroyed = true;
     const removing = (async () => {
-      await this.#committing;
+      await this.#queue.idle();
       // From here on it is gone for good: what is left of its entries, the next start would remove.
       await store.write((writer) => {
         writer.remove(tables.galleries, name);
       });
     })();
-    this.#closed = removing.then(() => this.#inTurn(() => this.#removeRest()));
+    this.#closed = removing.then(() =>
+      this.#snapshots.inTurn(() => this.#removeRest()),
+    );
     try {
       await this.#closed;
     } catch (error) {
@@ -394,7 +437,7 @@ export class Gallery {
     const { store, tables, log } = this.#context;
     await this.#gate.write(() => this.#index.close());
     try {
-      await deleteSnapshots(snapshotFolder(store, this.#record));
+      await this.#snapshots.remove();
       await removeEntries(store, tables, this.#record.number);
     } catch (error) {
       log.warn("what is left of a deleted gallery stays until the next start", {
@@ -405,12 +448,12 @@ export class Gallery {
   }
 
   async #close(): Promise<void> {
-    await this.#committing;
+    await this.#queue.idle();
     const { log } = this.#context;
     const isBuilt = !indexKinds[this.#record.index.kind].exact;
     if (isBuilt && this.#rows.size > 0) {
       try {
-        await this.#inTurn(() => this.#snapshot());
+        await this.#snapshots.inTurn(() => this.#snapshot());
       } catch (error) {
         // The index is a cache: without a snapshot the next start takes longer, and nothing is lost.
         log.warn("no snapshot at close, the next start rebuilds the index", {
@@ -423,21 +466,48 @@ export class Gallery {
   }
 
   async #snapshot(): Promise<void> {
-    const { hasSnapshots, store } = this.#context;
-    const { sequence } = this.#record;
-    if (!hasSnapshots || sequence === this.#snapshotSequence) return;
-    await this.#index.indexed(sequence);
-    await saveSnapshot(snapshotFolder(store, this.#record), this.#index.main, {
-      name: this.name,
-      sequence,
-    });
-    this.#snapshotSequence = sequence;
+    const { hasSnapshots, clock } = this.#context;
+    if (hasSnapshots)
+      await this.#snapshots.save(this.#index, this.#record, clock.now());
   }
 
-  #inTurn(action: () => Promise<void>): Promise<void> {
-    const turn = this.#turn.then(action);
-    this.#turn = turn.catch(() => undefined);
-    return turn;
+  /** Puts a new index in place while no write is under way. */
+  async #adopt(
+    fresh: VectorIndex,
+    spec: IndexSpec,
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const { tables, store } = this.#context;
+    if (this.#closed !== undefined) throw this.#closedError();
+    const source = { rows: this.#rows, tables, record: this.#record };
+    // Few by now: searches go on, and writes wait for them.
+    await catchUp(fresh, source);
+    signal?.throwIfAborted();
+    const { nextIndex: _, ...rest } = this.#record;
+    const record = { ...rest, index: spec };
+    await store.write((writer) => {
+      writer.put(tables.galleries, record.name, record);
+    });
+    this.#record = record;
+    await this.#gate.write(() => this.#index.replace(fresh));
+    this.#indexBytes = (await this.#index.facts()).sizeBytes;
+    // They are of the old index, and one of the same sequence would be taken for the new one's.
+    await this.#snapshots.remove();
+  }
+
+  /** Changes the record between two writes. */
+  async #changeRecord(
+    change: (record: GalleryRecord) => GalleryRecord,
+  ): Promise<void> {
+    const { store, tables } = this.#context;
+    await this.#queue.alone(async () => {
+      if (this.#closed !== undefined) throw this.#closedError();
+      const record = change(this.#record);
+      await store.write((writer) => {
+        writer.put(tables.galleries, record.name, record);
+      });
+      this.#record = record;
+    });
   }
 
   #write<Outcome>(
@@ -447,70 +517,16 @@ export class Gallery {
   ): Promise<Outcome> {
     // It may have been closed or deleted while the caller waited for room.
     this.#assertOpen();
-    return new Promise<Outcome>((resolve, reject) => {
-      let outcome: Outcome;
-      this.#enqueue({
+    let outcome: Outcome;
+    return this.#queue
+      .write({
         items,
         plan: (draft) => {
           outcome = plan(draft);
         },
         inTransaction: (writer) => inTransaction?.(writer, outcome),
-        resolve: () => {
-          resolve(outcome);
-        },
-        reject,
-      });
-    });
-  }
-
-  #alone(action: () => Promise<void>): Promise<void> {
-    return new Promise<void>((resolve, reject) => {
-      this.#enqueue({
-        items: itemsInTransaction,
-        plan: () => undefined,
-        inTransaction: () => undefined,
-        resolve,
-        reject,
-        alone: action,
-      });
-    });
-  }
-
-  #enqueue(write: PendingWrite): void {
-    this.#queue.push(write);
-    this.#committing ??= this.#commitAll().finally(() => {
-      this.#committing = undefined;
-    });
-  }
-
-  async #commitAll(): Promise<void> {
-    // Calls of the same turn share the transaction.
-    await Promise.resolve();
-    while (this.#queue.length > 0) {
-      const group = this.#takeGroup();
-      try {
-        const alone = group[0]?.alone;
-        if (alone === undefined) await this.#commit(group);
-        else await alone();
-        for (const write of group) write.resolve();
-      } catch (error) {
-        for (const write of group) write.reject(error);
-      }
-    }
-  }
-
-  #takeGroup(): PendingWrite[] {
-    const group: PendingWrite[] = [];
-    let items = 0;
-    for (;;) {
-      const next = this.#queue[0];
-      if (next === undefined) return group;
-      items += next.items;
-      if (group.length > 0 && items > itemsInTransaction) return group;
-      group.push(next);
-      this.#queue.shift();
-      if (next.alone !== undefined) return group;
-    }
+      })
+      .then(() => outcome);
   }
 
   async #commit(group: readonly PendingWrite[]): Promise<void> {
@@ -535,6 +551,10 @@ export class Gallery {
       await this.#index.append(added, features);
     });
     this.#indexBytes = (await this.#index.facts()).sizeBytes;
+    if (!this.#isOutgrown && this.wantedIndex !== undefined) {
+      this.#isOutgrown = true;
+      this.#context.onOutgrown(this.name);
+    }
   }
 
   #entry(row: Row, view: EntryView): Entry {
@@ -570,12 +590,4 @@ export class Gallery {
   #assertOpen(): void {
     if (this.#closed !== undefined) throw this.#closedError();
   }
-}
-
-/** Where a gallery's snapshots are: by its number, which is never used again. */
-export function snapshotFolder(
-  store: Store,
-  { number }: Pick<GalleryRecord, "number">,
-): string {
-  return join(store.folder, "snapshots", String(number));
 }

@@ -20,6 +20,9 @@ export interface HnswSpec {
 /** What index a gallery has, with every default filled in. */
 export type IndexSpec = FlatSpec | HnswSpec;
 
+/** The exact index. */
+export const flatSpec: FlatSpec = { kind: "flat" };
+
 /** Defaults of api.md section 6. */
 export const hnswDefaults: HnswSpec = {
   kind: "hnsw",

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { open, readdir, readFile, rm } from "node:fs/promises";
+import { open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 
 import { writeFolderAtomically } from "#core/files";
@@ -83,6 +83,14 @@ export async function saveSnapshot(
     await rm(join(folder, old), { recursive: true, force: true });
 }
 
+/** A snapshot that was read. */
+export interface LoadedSnapshot {
+  readonly index: VectorIndex;
+  readonly facts: SnapshotFacts;
+  /** Milliseconds since 1970. */
+  readonly takenAtMs: number;
+}
+
 /**
  * Loads the newest snapshot of a gallery.
  *
@@ -91,7 +99,7 @@ export async function saveSnapshot(
  */
 export async function loadSnapshot(
   folder: string,
-): Promise<{ index: VectorIndex; facts: SnapshotFacts } | undefined> {
+): Promise<LoadedSnapshot | undefined> {
   const newest = (await foldersIn(folder)).at(-1);
   if (newest === undefined) return undefined;
   const path = join(folder, newest);
@@ -118,7 +126,8 @@ export async function loadSnapshot(
       "index.faiss and snapshot.json differ",
     );
   }
-  return { index, facts };
+  const { mtimeMs } = await stat(join(path, "snapshot.json"));
+  return { index, facts, takenAtMs: Math.round(mtimeMs) };
 }
 
 async function readFacts(path: string): Promise<SnapshotFacts> {

@@ -1,0 +1,97 @@
+import type { Writer } from "#core/store";
+
+import type { GalleryDraft } from "./gallery-draft.js";
+
+/** A write that waits for its transaction. */
+export interface PendingWrite {
+  /** How much of a transaction it takes. */
+  readonly items: number;
+  /** Plans it over what the transaction holds so far. */
+  plan(draft: GalleryDraft): void;
+  /** Puts what belongs to it into the transaction. */
+  inTransaction(writer: Writer): void;
+}
+
+interface Queued {
+  readonly write: PendingWrite | undefined;
+  /** Instead of a write: runs while no write is under way. */
+  readonly alone: (() => Promise<void>) | undefined;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+// One transaction takes what has queued up behind the last: enrollments of several calls share a flush.
+const itemsInTransaction = 1024;
+
+/** The writes of a gallery, one transaction after another; those that wait together share one. */
+export class WriteQueue {
+  readonly #commit: (writes: readonly PendingWrite[]) => Promise<void>;
+  readonly #queue: Queued[] = [];
+  #running: Promise<void> | undefined;
+
+  /** @param commit  makes one transaction of writes; resolves when it is durable and seen by reads */
+  constructor(commit: (writes: readonly PendingWrite[]) => Promise<void>) {
+    this.#commit = commit;
+  }
+
+  /** Resolves when the write's transaction is durable; rejects, as its neighbours do, with what it failed of. */
+  write(write: PendingWrite): Promise<void> {
+    return this.#enqueue(write, undefined);
+  }
+
+  /** Runs an action while no write is under way; those that come meanwhile wait. */
+  alone(action: () => Promise<void>): Promise<void> {
+    return this.#enqueue(undefined, action);
+  }
+
+  /** Waits for what is queued now; never rejects. */
+  async idle(): Promise<void> {
+    await this.#running;
+  }
+
+  #enqueue(
+    write: PendingWrite | undefined,
+    alone: (() => Promise<void>) | undefined,
+  ): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      this.#queue.push({ write, alone, resolve, reject });
+      this.#running ??= this.#run().finally(() => {
+        this.#running = undefined;
+      });
+    });
+  }
+
+  async #run(): Promise<void> {
+    // Calls of the same turn share the transaction.
+    await Promise.resolve();
+    while (this.#queue.length > 0) {
+      const group = this.#takeGroup();
+      const alone = group[0]?.alone;
+      try {
+        if (alone !== undefined) await alone();
+        else
+          await this.#commit(
+            group.flatMap(({ write }) => (write === undefined ? [] : [write])),
+          );
+        for (const { resolve } of group) resolve();
+      } catch (error) {
+        for (const { reject } of group) reject(error);
+      }
+    }
+  }
+
+  #takeGroup(): Queued[] {
+    const group: Queued[] = [];
+    let items = 0;
+    for (;;) {
+      const next = this.#queue[0];
+      if (next === undefined) return group;
+      items += next.write?.items ?? itemsInTransaction;
+      const isFull = items > itemsInTransaction || next.alone !== undefined;
+      if (group.length > 0 && isFull) return group;
+      group.push(next);
+      this.#queue.shift();
+      if (next.alone !== undefined) return group;
+    }
+  }
+}
