@@ -14,11 +14,11 @@ export const vehicles = join(realFolder, "vehicles");
 export const osnetMissing =
   realMissing(encoderFile) || realMissing("vehicles/query");
 
-/** OSNet-x0.25 as a bundle `osnet` in a models folder, crops of 256 × 128, 512 numbers. */
+/** OSNet-x0.25 as a bundle `osnet` in a models folder, 512 numbers; crops of 256 × 128 where nothing else is said. */
 export async function writeOsnetBundle(
   models: string,
+  size = { heightPx: 256, widthPx: 128 },
 ): ReturnType<typeof writeBundle> {
-  const size = { heightPx: 256, widthPx: 128 };
   const encoder = readModel(await readFile(join(realFolder, encoderFile)));
   const bundle = serveableEncoder(encoder, {
     ...size,
