@@ -236,6 +236,14 @@ const index = nested({
     [1, 1_000_000_000],
     facts("entries", "of a gallery that does not say"),
   ),
+  flatBelow: whole(
+    20_000,
+    [0, 1_000_000_000],
+    facts(
+      "entries",
+      "under which a gallery that names no index has a flat one; from there on HNSW",
+    ),
+  ),
 });
 
 const gallery = nested({

@@ -99,18 +99,21 @@ export class GalleryFullError extends ReidError<{
   }
 }
 
-/** The gallery is being loaded or restored. */
+/** The gallery is being loaded or restored, or other work on it is under way. */
 export class GalleryBusyError extends ReidError<{
   gallery: string;
   state: string;
+  operationId: string;
 }> {
   readonly code = "GALLERY_BUSY";
   readonly kind = "failed-precondition";
 
-  constructor(gallery: string, state: string) {
+  /** @param operationId  of the work under way; empty: it is no operation */
+  constructor(gallery: string, state: string, operationId = "") {
     super(`gallery "${gallery}" is ${state}: try again when it is ready`, {
       gallery,
       state,
+      operationId,
     });
   }
 }

@@ -1,7 +1,10 @@
 import type {
+  CropRetention,
+  GalleryChanges,
   GalleryDescription,
   GallerySpec,
   GalleryState,
+  ModelPolicy,
   OnExisting,
 } from "#index/gallery-types";
 import { hnswDefaults, type IndexSpec } from "#index/index-kinds";
@@ -57,7 +60,72 @@ export function gallerySpecFrom(
     { minimum: 1, maximum: config.limits.dimension },
     0,
   );
-  const policy = wordFrom(
+  const modelPolicy = modelPolicyFrom(gallery);
+  const defaultTtlMs = defaultTtlFrom(gallery);
+  return {
+    name,
+    modelPolicy,
+    index: indexFrom(gallery.index),
+    cropRetention: cropRetentionFrom(gallery, config),
+    ...(defaultTtlMs === undefined ? {} : { defaultTtlMs }),
+    maxEntries: maxEntriesFrom(gallery, config),
+    tags: tagsFrom(gallery.tags, "gallery.tags", MAX_TAGS),
+    ...galleryModel(gallery, dimension, registry),
+  };
+}
+
+/** The fields of an update mask, and what each changes; api.md section 6. */
+const updatable: Readonly<
+  Record<string, (gallery: Gallery__Output, config: Config) => GalleryChanges>
+> = {
+  model_policy: (gallery) => ({ modelPolicy: modelPolicyFrom(gallery) }),
+  index: (gallery) => ({ index: indexFrom(gallery.index) }),
+  crop_retention: (gallery, config) => ({
+    cropRetention: cropRetentionFrom(gallery, config),
+  }),
+  default_ttl: (gallery) => ({
+    defaultTtlMs: defaultTtlFrom(gallery) ?? null,
+  }),
+  max_entries: (gallery, config) => ({
+    maxEntries: maxEntriesFrom(gallery, config),
+  }),
+  tags: (gallery) => ({
+    tags: tagsFrom(gallery.tags, "gallery.tags", MAX_TAGS),
+  }),
+};
+
+/**
+ * Parses what is to be changed of a gallery: the fields that the mask names.
+ *
+ * @throws {FieldInvalidError} a bad value, an empty mask, or a field that cannot be changed
+ * @throws {UnsupportedError}
+ */
+export function galleryChangesFrom(
+  gallery: Gallery__Output,
+  mask: readonly string[],
+  config: Config,
+): GalleryChanges {
+  if (mask.length === 0)
+    throw new FieldInvalidError(
+      "update_mask",
+      "",
+      `some of ${Object.keys(updatable).join(", ")}`,
+    );
+  let changes: GalleryChanges = {};
+  for (const path of mask) {
+    if (!Object.hasOwn(updatable, path))
+      throw new FieldInvalidError(
+        "update_mask",
+        path,
+        `some of ${Object.keys(updatable).join(", ")}`,
+      );
+    changes = { ...changes, ...updatable[path](gallery, config) };
+  }
+  return changes;
+}
+
+function modelPolicyFrom(gallery: Gallery__Output): ModelPolicy {
+  const policy = wordFrom<ModelPolicy>(
     gallery.modelPolicy,
     "gallery.model_policy",
     "MODEL_POLICY",
@@ -65,38 +133,43 @@ export function gallerySpecFrom(
       UNSPECIFIED: "pinned",
       PINNED: "pinned",
       FOLLOW_ACTIVE: "follow-active",
-    } as const,
+    },
   );
   if (policy === "follow-active")
     throw new UnsupportedError(
       "model_policy FOLLOW_ACTIVE",
       "use PINNED, and make a new gallery for a new version",
     );
-  const defaultTtlMs = milliseconds(
+  return policy;
+}
+
+function cropRetentionFrom(
+  gallery: Gallery__Output,
+  config: Config,
+): CropRetention {
+  return wordFrom<CropRetention>(
+    gallery.cropRetention,
+    "gallery.crop_retention",
+    "CROP_RETENTION",
+    {
+      UNSPECIFIED: config.gallery.cropRetention,
+      NONE: "none",
+      KEEP: "keep",
+    },
+  );
+}
+
+function defaultTtlFrom(gallery: Gallery__Output): number | undefined {
+  return milliseconds(
     gallery.defaultTtl,
     "gallery.default_ttl",
     DEFAULT_TTL_MS,
   );
+}
+
+function maxEntriesFrom(gallery: Gallery__Output, config: Config): number {
   const maxEntries = countFrom(gallery.maxEntries, "gallery.max_entries");
-  const tags = tagsFrom(gallery.tags, "gallery.tags", MAX_TAGS);
-  return {
-    name,
-    index: indexFrom(gallery.index),
-    cropRetention: wordFrom(
-      gallery.cropRetention,
-      "gallery.crop_retention",
-      "CROP_RETENTION",
-      {
-        UNSPECIFIED: config.gallery.cropRetention,
-        NONE: "none",
-        KEEP: "keep",
-      } as const,
-    ),
-    ...(defaultTtlMs === undefined ? {} : { defaultTtlMs }),
-    maxEntries: maxEntries === 0 ? config.index.maxEntries : maxEntries,
-    tags,
-    ...galleryModel(gallery, dimension, registry),
-  };
+  return maxEntries === 0 ? config.index.maxEntries : maxEntries;
 }
 
 /** What an entry whose id is taken does. @throws {FieldInvalidError} */
@@ -109,8 +182,11 @@ export function onExistingFrom(value: string | number): OnExisting {
   });
 }
 
-/** A gallery as the wire has it. */
-export function galleryToWire(gallery: GalleryDescription): Gallery {
+/** A gallery as the wire has it. @param operationId  of the work under way on it */
+export function galleryToWire(
+  gallery: GalleryDescription,
+  operationId = "",
+): Gallery {
   const { name, version } = gallery.model;
   return {
     name: gallery.name,
@@ -146,7 +222,7 @@ export function galleryToWire(gallery: GalleryDescription): Gallery {
     indexedSequence: String(gallery.indexedSequence),
     sizeBytes: String(gallery.indexBytes),
     createdAt: timestamp(gallery.createdAtUs),
-    operationId: "",
+    operationId,
   };
 }
 
@@ -163,8 +239,8 @@ const states: Readonly<
   closed: "GALLERY_STATE_LOADING",
 };
 
-function indexFrom(index: IndexSpec__Output | null): IndexSpec {
-  if (index === null) return hnswDefaults;
+function indexFrom(index: IndexSpec__Output | null): IndexSpec | "auto" {
+  if (index === null) return "auto";
   const storage = wordFrom(
     index.storage,
     "gallery.index.storage",
@@ -181,7 +257,7 @@ function indexFrom(index: IndexSpec__Output | null): IndexSpec {
   if (index.ivf !== null && index.ivf !== undefined)
     throw new UnsupportedError("index kind ivf", "use hnsw or flat");
   if (index.flat !== null && index.flat !== undefined) return { kind: "flat" };
-  if (index.hnsw === null || index.hnsw === undefined) return hnswDefaults;
+  if (index.hnsw === null || index.hnsw === undefined) return "auto";
   const { m, efConstruction, efSearch } = index.hnsw;
   const path = "gallery.index.hnsw";
   return {

@@ -125,11 +125,11 @@ export class OperationLog {
     return operation;
   }
 
-  /** The one of a kind that is under way on a subject; undefined: none. */
-  running(kind: OperationKind, subject: string): Operation | undefined {
+  /** The work under way on a subject that changes it, snapshots left out; undefined: none. */
+  runningOn(subject: string): Operation | undefined {
     for (const operationId of this.#running.keys()) {
       const operation = this.get(operationId);
-      if (operation.kind === kind && operation.subject === subject)
+      if (operation.subject === subject && operation.kind !== "snapshot")
         return operation;
     }
     return undefined;

@@ -24,11 +24,7 @@ const table = {
   "GalleryService/CreateGallery": { role: "admin", deadlineMs: 10_000 },
   "GalleryService/GetGallery": { role: "reader", deadlineMs: 2000 },
   "GalleryService/ListGalleries": { role: "reader", deadlineMs: 5000 },
-  "GalleryService/UpdateGallery": {
-    role: "admin",
-    deadlineMs: 10_000,
-    unsupported: "create a gallery with the new settings and enroll again",
-  },
+  "GalleryService/UpdateGallery": { role: "admin", deadlineMs: 10_000 },
   "GalleryService/DeleteGallery": { role: "admin", deadlineMs: 30_000 },
   "GalleryService/Enroll": { role: "writer", deadlineMs: 10_000 },
   "GalleryService/StreamEnroll": {

@@ -34,6 +34,7 @@ import { OnlineMode } from "./online.js";
 import { OperationLog } from "./operations.js";
 import { Pages } from "./pages.js";
 import { protoFolder } from "./protocol.js";
+import { Rebuilds } from "./rebuilds.js";
 import { ModelRegistry, showModel } from "./registry.js";
 import { observeStore } from "./store-metrics.js";
 import { adminService } from "./services/admin.js";
@@ -211,11 +212,15 @@ async function openParts(
     });
   const inference = new Inference({ registry, pool, config, telemetry, clock });
   closers.push(() => inference.close());
+  const operations = await OperationLog.open({ store, clock, log });
+  const rebuilds = new Rebuilds(operations, log);
   const galleries = await GalleryStore.open(store, {
     clock,
     log,
     exactBelow: config.search.exactBelow,
     tail: config.search.tail,
+    flatBelow: config.index.flatBelow,
+    onOutgrown: (name) => rebuilds.outgrown(name),
     maxGalleries: config.limits.galleries,
     onExpire: (gallery, entries) =>
       telemetry.add("reid.gallery.writes", entries, {
@@ -225,7 +230,6 @@ async function openParts(
   });
   closers.push(() => galleries.close());
   await loadGalleryModels(galleries, registry, log);
-  const operations = await OperationLog.open({ store, clock, log });
   closers.push(() => operations.close());
   const online = config.serve.online
     ? await OnlineMode.open({
@@ -239,7 +243,8 @@ async function openParts(
       })
     : undefined;
   if (online !== undefined) closers.push(() => online.close());
-  await operations.resume({});
+  await operations.resume({ rebuild: rebuilds.resumer(galleries) });
+  await rebuilds.startWanted();
   const unobserve = [
     telemetry.observe("reid.gallery.entries", () =>
       galleries.known().map((gallery) => ({
@@ -260,7 +265,10 @@ async function openParts(
   closers.push(() => {
     for (const stop of unobserve) stop();
   });
-  return { store, pool, registry, inference, galleries, operations, online };
+  return {
+    ...{ store, pool, registry, inference },
+    ...{ galleries, operations, rebuilds, online },
+  };
 }
 
 /** Crops sent to a gallery are embedded with its version, whatever is active: that has to be loaded too. */

@@ -9,6 +9,7 @@ import type { Inference } from "../inference.js";
 import type { OnlineMode } from "../online.js";
 import type { OperationLog } from "../operations.js";
 import type { Pages } from "../pages.js";
+import type { Rebuilds } from "../rebuilds.js";
 import type { ModelRegistry } from "../registry.js";
 
 /** What the services share; opened and closed by the server. */
@@ -19,6 +20,7 @@ export interface ServiceContext {
   readonly galleries: GalleryStore;
   readonly store: Store;
   readonly operations: OperationLog;
+  readonly rebuilds: Rebuilds;
   /** Undefined: the server runs without `--online`. */
   readonly online: OnlineMode | undefined;
   readonly pages: Pages;

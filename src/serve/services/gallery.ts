@@ -21,7 +21,8 @@ import { rejectStream, rejectUnary, unary } from "./call.js";
 import type { ServiceContext } from "./context.js";
 import { serviceDefinition } from "./definitions.js";
 import { enroll } from "./enroll.js";
-import { identified, openGallery } from "./open-gallery.js";
+import { identified, openGallery, showGallery } from "./open-gallery.js";
+import { updateGallery } from "./update-gallery.js";
 
 /** Ids that one DeleteEntries may name. */
 const MAX_SELECTED = 1000;
@@ -43,7 +44,7 @@ export function galleryService(
     ),
     GetGallery: unary(context, "GalleryService/GetGallery", async (request) => {
       const gallery = await openGallery(context, request.gallery);
-      return { gallery: galleryToWire(gallery.describe()) };
+      return { gallery: showGallery(context, gallery) };
     }),
     ListGalleries: unary(
       context,
@@ -55,7 +56,7 @@ export function galleryService(
           compare: ({ name }, key) => (name > key ? 1 : name < key ? -1 : 0),
         });
         return {
-          galleries: items.map((one) => galleryToWire(one.describe())),
+          galleries: items.map((one) => showGallery(context, one)),
           nextPageToken: pages.token(next, "galleries"),
         };
       },
@@ -85,7 +86,9 @@ export function galleryService(
     DeleteEntries: unary(context, "GalleryService/DeleteEntries", (request) =>
       deleteEntries(context, request),
     ),
-    UpdateGallery: rejectUnary(context, "GalleryService/UpdateGallery"),
+    UpdateGallery: unary(context, "GalleryService/UpdateGallery", (request) =>
+      updateGallery(context, request),
+    ),
     StreamEnroll: rejectStream(context, "GalleryService/StreamEnroll"),
     UpdateEntries: rejectUnary(context, "GalleryService/UpdateEntries"),
     ListIdentities: rejectUnary(context, "GalleryService/ListIdentities"),

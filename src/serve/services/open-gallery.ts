@@ -1,6 +1,8 @@
 import type { Gallery } from "#index/gallery";
 import type { IdentifiedRequest } from "#index/request-log";
 import { requestIdFrom, requireName } from "../fields.js";
+import { galleryToWire } from "../gallery-requests.js";
+import type { Gallery as WireGallery } from "../generated/reid/v1/Gallery.js";
 import type { ServiceContext } from "./context.js";
 
 /** The gallery that a request names. @throws {FieldInvalidError} a bad name @throws {GalleryNotFoundError} */
@@ -9,6 +11,15 @@ export async function openGallery(
   name: string,
 ): Promise<Gallery> {
   return context.galleries.get(requireName(name, "gallery"));
+}
+
+/** A gallery as it stands, with the work under way on it. */
+export function showGallery(
+  { operations }: Pick<ServiceContext, "operations">,
+  gallery: Gallery,
+): WireGallery {
+  const operation = operations.runningOn(`gallery/${gallery.name}`);
+  return galleryToWire(gallery.describe(), operation?.operationId);
 }
 
 /** A request's id with the bytes it goes for; undefined where the caller gave none. @throws {FieldInvalidError} */

@@ -32,7 +32,8 @@ export interface Gallery {
    */
   'dimension'?: (number);
   /**
-   * Default `hnsw`.
+   * Unset: flat below `index.flat_below` entries, then `hnsw`, rebuilt by the server; read, it is the
+   * kind that the gallery has at the moment.
    */
   'index'?: (_reid_v1_IndexSpec | null);
   /**
@@ -109,7 +110,8 @@ export interface Gallery__Output {
    */
   'dimension': (number);
   /**
-   * Default `hnsw`.
+   * Unset: flat below `index.flat_below` entries, then `hnsw`, rebuilt by the server; read, it is the
+   * kind that the gallery has at the moment.
    */
   'index': (_reid_v1_IndexSpec__Output | null);
   /**

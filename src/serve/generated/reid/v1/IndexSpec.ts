@@ -6,7 +6,8 @@ import type { IvfIndex as _reid_v1_IvfIndex, IvfIndex__Output as _reid_v1_IvfInd
 import type { FeatureStorage as _reid_v1_FeatureStorage, FeatureStorage__Output as _reid_v1_FeatureStorage__Output } from '../../reid/v1/FeatureStorage.js';
 
 /**
- * The structure that is searched: a cache over the store. Exactly one kind; default `hnsw`.
+ * The structure that is searched: a cache over the store. At most one kind; without one the
+ * server chooses by the number of entries.
  */
 export interface IndexSpec {
   /**
@@ -29,7 +30,8 @@ export interface IndexSpec {
 }
 
 /**
- * The structure that is searched: a cache over the store. Exactly one kind; default `hnsw`.
+ * The structure that is searched: a cache over the store. At most one kind; without one the
+ * server chooses by the number of entries.
  */
 export interface IndexSpec__Output {
   /**
