@@ -154,7 +154,8 @@ export async function searchRows(
   return results;
 }
 
-function rowsAt(
+/** Some of the queries. @returns  float32 [positions, D]; the queries themselves where it is all of them */
+export function rowsAt(
   queries: Float32Array,
   positions: readonly number[],
   dimension: number,

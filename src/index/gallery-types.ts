@@ -158,12 +158,22 @@ export interface DeleteOutcome {
   readonly sequence: number;
 }
 
+/** How a search groups what it finds by identity. */
+export interface GroupOptions {
+  /** Entries of one identity, at most; 1 or more. */
+  readonly hitsPerIdentity: number;
+}
+
 /** One search: the same k and filter for all queries, and filters of their own. */
 export interface SearchRequest {
   /** float32 [Q, D], finite unit rows; only read, until the search resolves. */
   readonly queries: Float32Array;
   /** 1 or more. */
   readonly k: number;
+  /** Then k counts identities; an entry without identity counts as one. */
+  readonly group?: GroupOptions;
+  /** Whether each query's hits come with their features as one array; default no. */
+  readonly withFeatures?: boolean;
   /** [−1, 1], inclusive; default: none. */
   readonly minSimilarity?: number;
   /** For all queries. */
@@ -196,6 +206,8 @@ export interface QueryHits {
   readonly hits: readonly Hit[];
   /** No approximation was made. */
   readonly exact: boolean;
+  /** float32 [hits, D] as the index holds them, the caller's own; only where they were asked for. */
+  readonly features?: Float32Array;
 }
 
 /** The outcome of one search. */

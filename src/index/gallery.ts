@@ -22,7 +22,7 @@ import {
   type GalleryTables,
 } from "./gallery-records.js";
 import type { GalleryRows, Row } from "./gallery-rows.js";
-import { searchRows } from "./gallery-search.js";
+import { searchRanked } from "./gallery-groups.js";
 import type {
   DeleteOutcome,
   Enrollment,
@@ -36,6 +36,7 @@ import type {
   GalleryChanges,
   GalleryDescription,
   InTransaction,
+  QueryHits,
   RebuildOptions,
   SearchOutcome,
   SearchRequest,
@@ -212,23 +213,26 @@ export class Gallery {
       this.#assertOpen();
       const { sequence } = this.#record;
       const { exactBelow } = this.#context;
-      const found = await searchRows(
-        {
-          rows: this.#rows,
-          index: this.#index,
-          nowUs: this.#nowUs(),
-          exactBelow,
-        },
-        request,
-        dimension,
-      );
-      const results = found.map(({ rows, exact }) => ({
-        hits: rows.map(({ row, similarity }) => ({
+      const scope = {
+        rows: this.#rows,
+        index: this.#index,
+        nowUs: this.#nowUs(),
+        exactBelow,
+      };
+      const found = await searchRanked(scope, request, dimension);
+      const results: QueryHits[] = [];
+      for (const { rows, exact } of found) {
+        const hits = rows.map(({ row, similarity }) => ({
           entry: this.#entry(row, view),
           similarity,
-        })),
-        exact,
-      }));
+        }));
+        const ids = Float64Array.from(rows, ({ row }) => row.sequence);
+        results.push(
+          request.withFeatures === true
+            ? { hits, exact, features: await this.#index.features(ids) }
+            : { hits, exact },
+        );
+      }
       return { results, sequence };
     });
   }
