@@ -36,6 +36,7 @@ import { Pages } from "./pages.js";
 import { protoFolder } from "./protocol.js";
 import { Rebuilds } from "./rebuilds.js";
 import { ModelRegistry, showModel } from "./registry.js";
+import { Reranker } from "./reranker.js";
 import { observeStore } from "./store-metrics.js";
 import { adminService } from "./services/admin.js";
 import type { ServiceContext } from "./services/context.js";
@@ -212,6 +213,8 @@ async function openParts(
     });
   const inference = new Inference({ registry, pool, config, telemetry, clock });
   closers.push(() => inference.close());
+  const reranker = new Reranker();
+  closers.push(() => reranker.close());
   const operations = await OperationLog.open({ store, clock, log });
   const rebuilds = new Rebuilds(operations, log);
   const galleries = await GalleryStore.open(store, {
@@ -266,7 +269,7 @@ async function openParts(
     for (const stop of unobserve) stop();
   });
   return {
-    ...{ store, pool, registry, inference },
+    ...{ store, pool, registry, inference, reranker },
     ...{ galleries, operations, rebuilds, online },
   };
 }

@@ -399,8 +399,6 @@ describe("Search", () => {
     );
     for (const minSequence of ["99999", "18446744073709551615"])
       await refused(search([query], { minSequence }), "SEQUENCE_AHEAD");
-    await refused(search([query], { group: {} }), "UNSUPPORTED");
-    await refused(search([query], { rerank: {} }), "UNSUPPORTED");
   });
 });
 

@@ -11,12 +11,14 @@ import type { OperationLog } from "../operations.js";
 import type { Pages } from "../pages.js";
 import type { Rebuilds } from "../rebuilds.js";
 import type { ModelRegistry } from "../registry.js";
+import type { Reranker } from "../reranker.js";
 
 /** What the services share; opened and closed by the server. */
 export interface ServiceContext {
   readonly config: Config;
   readonly registry: ModelRegistry;
   readonly inference: Inference;
+  readonly reranker: Reranker;
   readonly galleries: GalleryStore;
   readonly store: Store;
   readonly operations: OperationLog;

@@ -1,66 +1,36 @@
 import { ReidError } from "#core/errors";
-import type { Filter } from "#index/filter";
 import { hasConditions } from "#index/filter-walk";
-import type { Gallery } from "#index/gallery";
-import type { GalleryDescription, QueryHits } from "#index/gallery-types";
+import { groupByIdentity } from "#index/gallery-groups";
+import type { GalleryDescription } from "#index/gallery-types";
 import { indexKinds } from "#index/index-kinds";
-import { ModelMismatchError } from "#index/errors";
-import {
-  attemptAsync,
-  cropFromWire,
-  pixelsField,
-  type RequestCrop,
-} from "../crop-requests.js";
-import { entryToWire, isLargeView, viewFrom } from "../entries.js";
-import {
-  FieldInvalidError,
-  ModelIncompatibleError,
-  UnsupportedError,
-} from "../errors.js";
-import { featureFromWire, featureToWire } from "../features.js";
-import {
-  numberIn,
-  optionalId,
-  requireId,
-  sequenceFrom,
-  wholeIn,
-  wordFrom,
-} from "../fields.js";
-import { FilterBudget, filterFrom } from "../filters.js";
-import { EXTERNAL_MODEL } from "../gallery-requests.js";
-import type { Query__Output } from "../generated/reid/v1/Query.js";
+import { attemptAsync, pixelsField } from "../crop-requests.js";
+import { entryToWire } from "../entries.js";
+import { featureToWire } from "../features.js";
+import { FilterBudget } from "../filters.js";
+import type { Hit } from "../generated/reid/v1/Hit.js";
 import type { SearchRequest__Output } from "../generated/reid/v1/SearchRequest.js";
 import type { SearchResponse } from "../generated/reid/v1/SearchResponse.js";
 import type { SearchResult } from "../generated/reid/v1/SearchResult.js";
 import type { SearchServiceHandlers } from "../generated/reid/v1/SearchService.js";
-import {
-  itemField,
-  modelFrom,
-  priorityFrom,
-  requireBatch,
-  requireFewValuesIn,
-} from "../requests.js";
+import { itemField } from "../requests.js";
 import { failureFrom } from "../status.js";
 import { rejectUnary, unary, type Call } from "./call.js";
 import type { ServiceContext } from "./context.js";
-import { embedItems, finite } from "./embed-items.js";
+import { finite } from "./embed-items.js";
 import { openGallery } from "./open-gallery.js";
-
-/** One query, parsed: its feature or the crop that one is made of, and its own filter. */
-interface ParsedQuery {
-  readonly feature: Float32Array | undefined;
-  readonly crop: RequestCrop | undefined;
-  readonly filter: Filter | undefined;
-}
-
-/** A query that can be searched with. */
-interface ReadyQuery {
-  readonly feature: Float32Array;
-  readonly filter: Filter | undefined;
-}
-
-/** The envelope of a search, parsed. */
-type Envelope = ReturnType<typeof envelopeFrom>;
+import {
+  checkEffort,
+  checkPin,
+  envelopeFrom,
+  type SearchEnvelope,
+} from "./search-envelope.js";
+import {
+  embedQueries,
+  parseQuery,
+  type ParsedQuery,
+  type ReadyQuery,
+} from "./search-queries.js";
+import { rank, type RankedHits } from "./search-ranking.js";
 
 /** Handlers of SearchService. */
 export function searchService(context: ServiceContext): SearchServiceHandlers {
@@ -81,8 +51,8 @@ async function search(
   const envelope = envelopeFrom(context, request, budget);
   const gallery = await openGallery(context, request.gallery);
   const description = gallery.describe();
-  checkPin(context, request, description);
-  checkEffort(envelope, description);
+  checkPin(context, request.model, description);
+  checkEffort(envelope.effort, description);
   const parsed = await Promise.all(
     request.queries.map((query, i) =>
       attemptAsync(() =>
@@ -100,50 +70,42 @@ async function search(
     priority: envelope.priority,
     signal: call.signal,
     remainingMs: finite(call.remainingMs()),
+    origin: "search",
   });
   const queries = ready.flatMap((one) =>
     one instanceof ReidError ? [] : [one],
   );
   const { dimension, model } = description;
-  const features = new Float32Array(queries.length * dimension);
-  queries.forEach(({ feature }, i) => features.set(feature, i * dimension));
   const started = context.clock.monotonic();
-  const outcome = await gallery.search({
-    ...searchOptions(envelope),
-    queries: features,
-    queryFilters: queries.map(({ filter }) => filter),
+  const outcome = await rank(context, {
+    gallery,
+    envelope,
+    queries,
+    dimension,
     signal: call.signal,
   });
-  const isFiltered = [envelope.search, ...queries].some(({ filter }) =>
-    hasConditions(filter),
-  );
-  const isFallback =
-    envelope.search.mode === "index" &&
-    !indexKinds[description.index.kind].exact &&
-    outcome.results.some(({ exact }) => exact);
-  context.telemetry.record(
-    "reid.search.duration",
-    (context.clock.monotonic() - started) / 1000,
-    {
-      gallery: gallery.name,
-      mode: isFallback ? "fallback" : envelope.search.mode,
-      filtered: String(isFiltered),
-    },
-  );
-  let next = 0;
-  const results = ready.map((one, i): SearchResult => {
-    const { queryId } = request.queries[i];
-    if (!(one instanceof ReidError)) {
-      const found = outcome.results[next++];
-      return resultFrom(found, { queryId, one, description, envelope });
-    }
-    const item = parsed[i];
-    const field =
-      item instanceof ReidError || item.crop === undefined
-        ? itemField(one, `queries[${i}]`)
-        : pixelsField(item.crop, one);
-    return { queryId, error: failureFrom(one, context.log, field) };
+  record(context, {
+    description,
+    envelope,
+    queries,
+    results: outcome.results,
+    durationMs: context.clock.monotonic() - started,
   });
+  let next = 0;
+  const results: SearchResult[] = [];
+  for (const [i, one] of ready.entries()) {
+    const { queryId } = request.queries[i];
+    results.push(
+      one instanceof ReidError
+        ? { queryId, error: failureOf(context, one, { item: parsed[i], i }) }
+        : await resultFrom(outcome.results[next++], {
+            queryId,
+            one,
+            description,
+            envelope,
+          }),
+    );
+  }
   return {
     results,
     model: { name: model.name, version: model.version },
@@ -151,200 +113,82 @@ async function search(
   };
 }
 
-function envelopeFrom(
+function failureOf(
   context: ServiceContext,
-  request: SearchRequest__Output,
-  budget: FilterBudget,
+  error: ReidError,
+  of: { readonly item: ParsedQuery | ReidError; readonly i: number },
 ) {
-  const { limits } = context.config;
-  requireBatch(request.queries, "queries", limits.queries);
-  requireFewValuesIn(request.queries, "queries");
-  const k = wholeIn(request.k, "k", { minimum: 1, maximum: limits.hits });
-  const view = viewFrom(request.view);
-  const most = isLargeView(view) ? limits.largeHits : limits.hits;
-  const mostEach = Math.floor(most / request.queries.length);
-  if (k > mostEach)
-    throw new FieldInvalidError(
-      "k",
-      k,
-      `at most ${mostEach}: ${most} hits for all ${request.queries.length} queries` +
-        (isLargeView(view) ? " where features or crops are returned" : ""),
-      { minimum: 1, maximum: mostEach },
-    );
-  if (request.group !== null)
-    throw new UnsupportedError("group", "group the hits by identity yourself");
-  if (request.rerank !== null)
-    throw new UnsupportedError("rerank", "use reid eval --rerank");
-  const mode = wordFrom(request.mode, "mode", "SEARCH_MODE", {
-    UNSPECIFIED: "index",
-    INDEX: "index",
-    EXACT: "exact",
-  } as const);
-  const effort = wholeIn(
-    request.effort,
-    "effort",
-    { minimum: 1, maximum: 10_000 },
-    0,
-  );
-  if (effort !== 0 && mode === "exact")
-    throw new FieldInvalidError("effort", effort, "none with mode EXACT");
-  const minSequence = sequenceFrom(request.minSequence);
-  const filter = filterFrom(request.filter, "filter", budget);
-  const freshness = wordFrom(request.freshness, "freshness", "FRESHNESS", {
-    UNSPECIFIED: "acknowledged",
-    ACKNOWLEDGED: "acknowledged",
-    INDEXED: "indexed",
-  } as const);
-  return {
-    view,
-    effort,
-    priority: priorityFrom(request.priority),
-    search: {
-      k,
-      mode,
-      view,
-      freshness,
-      filter,
-      ...(request.minSimilarity === undefined
-        ? {}
-        : {
-            minSimilarity: numberIn(request.minSimilarity, "min_similarity", {
-              minimum: -1,
-              maximum: 1,
-            }),
-          }),
-      ...(effort === 0 ? {} : { effort }),
-      ...(minSequence === 0 ? {} : { minSequence }),
-    },
-  };
+  const field =
+    of.item instanceof ReidError || of.item.crop === undefined
+      ? itemField(error, `queries[${of.i}]`)
+      : pixelsField(of.item.crop, error);
+  return failureFrom(error, context.log, field);
 }
 
-function searchOptions({ search: { filter, ...rest } }: Envelope) {
-  return filter === undefined ? rest : { ...rest, filter };
-}
-
-function checkPin(
+function record(
   context: ServiceContext,
-  request: SearchRequest__Output,
-  gallery: GalleryDescription,
-): void {
-  const pin = modelFrom(request.model);
-  if (pin === undefined) return;
-  const { model } = gallery;
-  const name = pin.name === "" ? context.registry.defaultModel : pin.name;
-  const version = pin.version === 0 ? model.version : pin.version;
-  if (name !== model.name || version !== model.version)
-    throw new ModelMismatchError(
-      gallery.name,
-      `${model.name}/${model.version}`,
-      `${name}/${version}`,
-    );
-}
-
-function checkEffort(envelope: Envelope, gallery: GalleryDescription): void {
-  if (envelope.effort !== 0 && indexKinds[gallery.index.kind].exact)
-    throw new FieldInvalidError(
-      "effort",
-      envelope.effort,
-      `none: gallery "${gallery.name}" has a ${gallery.index.kind} index`,
-    );
-}
-
-async function parseQuery(
-  context: ServiceContext,
-  from: {
-    readonly query: Query__Output;
-    readonly path: string;
-    readonly gallery: Gallery;
+  of: {
     readonly description: GalleryDescription;
-    readonly budget: FilterBudget;
+    readonly envelope: SearchEnvelope;
+    readonly queries: readonly ReadyQuery[];
+    readonly results: readonly RankedHits[];
+    readonly durationMs: number;
   },
-): Promise<ParsedQuery> {
-  const { query, path, gallery, description, budget } = from;
-  optionalId(query.queryId, `${path}.query_id`);
-  const filter = filterFrom(query.filter, `${path}.filter`, budget);
-  if (query.crop !== null && query.crop !== undefined) {
-    if (description.model.name === EXTERNAL_MODEL)
-      throw new ModelIncompatibleError(
-        EXTERNAL_MODEL,
-        "a feature for every query",
-        "no features of crops",
-      );
-    const crop = cropFromWire(query.crop, `${path}.crop`);
-    return { crop, feature: undefined, filter };
-  }
-  if (query.feature !== null && query.feature !== undefined) {
-    const feature = featureFromWire(query.feature, {
-      gallery: description.name,
-      model: description.model,
-      dimension: description.dimension,
-      defaultModel: context.registry.defaultModel,
-    });
-    return { crop: undefined, feature, filter };
-  }
-  if (query.entryId === undefined || query.entryId === "")
-    throw new FieldInvalidError(path, "", "a crop, a feature or an entry id");
-  const entryId = requireId(query.entryId, `${path}.entry_id`);
-  const { feature } = await gallery.getEntry(entryId, "feature");
-  return {
-    crop: undefined,
-    feature,
-    filter: { ...filter, entryNotIn: [...(filter?.entryNotIn ?? []), entryId] },
-  };
-}
-
-/** Gives every query its feature: the one it brought, its entry's, or its crop's by the gallery's model. */
-async function embedQueries(
-  context: ServiceContext,
-  parsed: readonly (ParsedQuery | ReidError)[],
-  gallery: GalleryDescription,
-  options: {
-    readonly priority: "interactive" | "bulk";
-    readonly signal: AbortSignal;
-    readonly remainingMs: number | undefined;
-  },
-): Promise<readonly (ReadyQuery | ReidError)[]> {
-  const crops = parsed.flatMap((item) =>
-    item instanceof ReidError || item.crop === undefined ? [] : [item.crop],
+): void {
+  const { description, envelope, queries, results } = of;
+  const { mode } = envelope.search;
+  const isFiltered = [envelope.search, ...queries].some(({ filter }) =>
+    hasConditions(filter),
   );
-  const { outcomes } =
-    crops.length === 0
-      ? { outcomes: [] }
-      : await embedItems(context, crops, {
-          ...options,
-          model: gallery.model,
-          origin: "search",
-        });
-  let next = 0;
-  return parsed.map((item): ReadyQuery | ReidError => {
-    if (item instanceof ReidError) return item;
-    const feature = item.feature ?? outcomes[next++];
-    return feature instanceof ReidError
-      ? feature
-      : { feature, filter: item.filter };
+  const isFallback =
+    mode === "index" &&
+    !indexKinds[description.index.kind].exact &&
+    results.some(({ exact }) => exact);
+  context.telemetry.record("reid.search.duration", of.durationMs / 1000, {
+    gallery: description.name,
+    mode: isFallback ? "fallback" : mode,
+    filtered: String(isFiltered),
   });
 }
 
-function resultFrom(
-  found: QueryHits,
+async function resultFrom(
+  found: RankedHits,
   of: {
     readonly queryId: string;
     readonly one: ReadyQuery;
     readonly description: GalleryDescription;
-    readonly envelope: Envelope;
+    readonly envelope: SearchEnvelope;
   },
-): SearchResult {
+): Promise<SearchResult> {
   const { model } = of.description;
-  return {
+  const { k, group, view } = of.envelope;
+  const toWire = ({
+    entry,
+    similarity,
+    rerankDistance,
+  }: RankedHits["hits"][number]): Hit => ({
+    entry: entryToWire(entry, model),
+    similarity,
+    ...(rerankDistance === undefined ? {} : { rerankDistance }),
+  });
+  const shared = {
     queryId: of.queryId,
-    hits: found.hits.map(({ entry, similarity }) => ({
-      entry: entryToWire(entry, model),
-      similarity,
-    })),
     exact: found.exact,
     feature:
-      of.envelope.view === "feature"
-        ? featureToWire(of.one.feature, model, "f32le")
-        : null,
+      view === "feature" ? featureToWire(of.one.feature, model, "f32le") : null,
+  };
+  if (group === undefined) return { ...shared, hits: found.hits.map(toWire) };
+  const identityOf = ({ entry }: RankedHits["hits"][number]) => entry.identity;
+  const groups = await groupByIdentity(found.hits, identityOf, {
+    ...group,
+    k,
+  });
+  return {
+    ...shared,
+    identities: groups.map(({ identity, hits }) => ({
+      identity,
+      similarity: hits[0].similarity,
+      hits: hits.map(toWire),
+    })),
   };
 }

@@ -15,7 +15,7 @@ export interface IdentityHits {
    */
   'similarity'?: (number | string);
   /**
-   * By falling similarity.
+   * By falling similarity; re-ranked: by rising `rerank_distance`.
    */
   'hits'?: (_reid_v1_Hit)[];
 }
@@ -33,7 +33,7 @@ export interface IdentityHits__Output {
    */
   'similarity': (number);
   /**
-   * By falling similarity.
+   * By falling similarity; re-ranked: by rising `rerank_distance`.
    */
   'hits': (_reid_v1_Hit__Output)[];
 }

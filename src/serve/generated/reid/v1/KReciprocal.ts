@@ -2,7 +2,9 @@
 
 
 /**
- * Re-ranking by k-reciprocal neighbours among the query and its candidates.
+ * Re-ranking by k-reciprocal neighbours among the query and its candidates. `min_similarity` is
+ * applied before it. With `group` the candidates are re-ranked first and then grouped: identities
+ * by the `rerank_distance` of their best hit, and no more of them than the candidates have.
  */
 export interface KReciprocal {
   /**
@@ -25,7 +27,9 @@ export interface KReciprocal {
 }
 
 /**
- * Re-ranking by k-reciprocal neighbours among the query and its candidates.
+ * Re-ranking by k-reciprocal neighbours among the query and its candidates. `min_similarity` is
+ * applied before it. With `group` the candidates are re-ranked first and then grouped: identities
+ * by the `rerank_distance` of their best hit, and no more of them than the candidates have.
  */
 export interface KReciprocal__Output {
   /**

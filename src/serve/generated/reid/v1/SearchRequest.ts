@@ -41,7 +41,7 @@ export interface SearchRequest {
    */
   'group'?: (_reid_v1_GroupByIdentity | null);
   /**
-   * Unset: hits by similarity.
+   * Unset: hits by similarity. With it k is at most 1000.
    */
   'rerank'?: (_reid_v1_KReciprocal | null);
   /**
@@ -107,7 +107,7 @@ export interface SearchRequest__Output {
    */
   'group': (_reid_v1_GroupByIdentity__Output | null);
   /**
-   * Unset: hits by similarity.
+   * Unset: hits by similarity. With it k is at most 1000.
    */
   'rerank': (_reid_v1_KReciprocal__Output | null);
   /**
