@@ -263,6 +263,12 @@ const store = nested({
   ),
 });
 
+const backup = nested({
+  dir: openText(
+    "folder of backups, best on another disk; unset: there are none, and the calls that make them are refused",
+  ),
+});
+
 /**
  * Every setting there is, with default, range and unit.
  *
@@ -288,6 +294,7 @@ export const configSchema = section({
   index: index,
   gallery: gallery,
   store: store,
+  backup: backup,
   train: train,
 });
 

@@ -1,4 +1,5 @@
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
+import { createReadStream } from "node:fs";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { ConfigError, DiskFullError, ReidError } from "./errors.js";
@@ -24,6 +25,35 @@ export function writeFailure(error: unknown, path: string): unknown {
       cause: error,
     });
   return error;
+}
+
+/** Flushes a file that another hand has written. */
+export async function syncFile(path: string): Promise<void> {
+  const handle = await open(path, "r+");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/**
+ * SHA-256 of a file, hexadecimal.
+ *
+ * @param signal  its reason is thrown between two pieces
+ */
+export async function sha256OfFile(
+  path: string,
+  signal?: AbortSignal,
+): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(path, {
+    highWaterMark: 1 << 18,
+  })) {
+    signal?.throwIfAborted();
+    hash.update(chunk as Uint8Array);
+  }
+  return hash.digest("hex");
 }
 
 /** Flushes a folder's own entries to disk, so that a rename or a new file in it survives a power cut. */

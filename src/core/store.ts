@@ -1,9 +1,11 @@
+import { existsSync } from "node:fs";
 import { mkdir, open as openFile, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 
 import { open, type Database, type Key, type RootDatabase } from "lmdb";
 
-import { assert, ClosedError, ConfigError } from "./errors.js";
+import { assert, ClosedError, ConfigError, DiskFullError } from "./errors.js";
+import { syncFile, syncFolder, writeFailure } from "./files.js";
 import { lockFolder, type FolderLock } from "./folder-lock.js";
 import {
   StoreCorruptError,
@@ -326,6 +328,38 @@ export class Store {
       if (error instanceof StoreReadOnlyError) return;
       if (error instanceof StoreFullError) return;
       throw error;
+    }
+  }
+
+  /**
+   * Writes a copy of every table, as they were at one instant, into `<folder>/store/`: a data folder of its own.
+   *
+   * Runs in a thread of LMDB's while writes go on; free pages are left out, and what was removed with them.
+   * Resolves when the copy is flushed.
+   *
+   * @throws {ConfigError} there is a store already
+   * @throws {DiskFullError} there is no room for it
+   */
+  async copyTo(folder: string): Promise<void> {
+    this.#assertOpen();
+    const path = join(folder, "store");
+    await mkdir(path, { recursive: true });
+    const file = join(path, "data.mdb");
+    if (existsSync(file))
+      throw new ConfigError("folder of the copy", file, "no store there");
+    const copying = this.#environment.backup(path, true);
+    this.#underWay.add(copying);
+    try {
+      await copying;
+      await syncFile(file);
+      await syncFolder(path);
+    } catch (error) {
+      const isFull = /no space/i.test(String(error));
+      throw isFull
+        ? new DiskFullError(file, "ENOSPC", { cause: error })
+        : writeFailure(error, file);
+    } finally {
+      this.#underWay.delete(copying);
     }
   }
 

@@ -284,3 +284,60 @@ export class IndexProblemsError extends ReidError<{ problems: number }> {
     );
   }
 }
+
+/** No backup of that id. */
+export class BackupNotFoundError extends ReidError<{ backupId: string }> {
+  readonly code = "BACKUP_NOT_FOUND";
+  readonly kind = "not-found";
+
+  constructor(backupId: string) {
+    super(
+      `there is no backup "${backupId}": list the backups for its right id`,
+      { backupId },
+    );
+  }
+}
+
+/** A backup whose files are not what was written. */
+export class BackupCorruptError extends ReidError<{
+  backupId: string;
+  cause: string;
+}> {
+  readonly code = "BACKUP_CORRUPT";
+  readonly kind = "data-loss";
+
+  constructor(backupId: string, cause: string, options?: ErrorOptions) {
+    super(
+      `backup "${backupId}" is damaged (${cause}): restore another one, or this one from a second copy`,
+      { backupId, cause },
+      options,
+    );
+  }
+}
+
+/** No folder for backups was configured. */
+export class BackupOffError extends ReidError<Record<string, never>> {
+  readonly code = "BACKUP_OFF";
+  readonly kind = "failed-precondition";
+
+  constructor() {
+    super("this server has no folder for backups: set backup.dir", {});
+  }
+}
+
+/** A backup whose gallery is on a model version that is another encoder here. */
+export class BackupModelError extends ReidError<{
+  backupId: string;
+  model: string;
+}> {
+  readonly code = "BACKUP_MODEL";
+  readonly kind = "failed-precondition";
+
+  constructor(backupId: string, model: string) {
+    super(
+      `backup "${backupId}" was made with another encoder under the name ${model} than is here: ` +
+        "restore it on a server whose models folder has not used that version",
+      { backupId, model },
+    );
+  }
+}

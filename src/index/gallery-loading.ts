@@ -10,19 +10,25 @@ import {
 import { GalleryRows } from "./gallery-rows.js";
 import type { SnapshotState } from "./gallery-snapshots.js";
 import { loadSnapshot } from "./snapshot.js";
+import { Turns } from "./turns.js";
 import type { VectorIndex } from "./vector-index.js";
 
+/** Entries decoded in one turn of the main thread. */
+const decodedAtOnce = 256;
+
 /** Every entry of a gallery, from the store. */
-export function loadRows(
+export async function loadRows(
   tables: GalleryTables,
   record: GalleryRecord,
-): GalleryRows {
+): Promise<GalleryRows> {
   const rows = new GalleryRows();
+  const turns = new Turns(decodedAtOnce);
   for (const { key, value } of tables.entries.range(
     keysOfGallery(record.number),
   )) {
     const sequence = typeof key === "object" ? Number(key[1]) : NaN;
     rows.add({ ...value, sequence });
+    if (turns.isOver) await turns.next();
   }
   return rows;
 }

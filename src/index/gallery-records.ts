@@ -57,6 +57,35 @@ export function galleryTables(store: Store): GalleryTables {
   };
 }
 
+/** What a gallery's record says to people; the rest is for the gallery itself. */
+export function factsOf(
+  record: GalleryRecord,
+): Omit<
+  GalleryRecord,
+  | "number"
+  | "writtenCount"
+  | "replacedCount"
+  | "deletedCount"
+  | "autoIndex"
+  | "nextIndex"
+> {
+  const {
+    number: _number,
+    writtenCount: _written,
+    replacedCount: _replaced,
+    deletedCount: _deleted,
+    autoIndex: _auto,
+    nextIndex: _next,
+    ...facts
+  } = record;
+  return facts;
+}
+
+/** How many entries a gallery's record speaks of. */
+export function entryCountOf(record: GalleryRecord): number {
+  return record.writtenCount - record.replacedCount - record.deletedCount;
+}
+
 /** Every key of one gallery, in the tables keyed by [gallery number, sequence]. */
 export function keysOfGallery(number: number): KeyRange {
   return { start: [number], end: [number + 1] };

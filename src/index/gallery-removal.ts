@@ -1,6 +1,10 @@
-import type { Store } from "#core/store";
+import type { Store, Writer } from "#core/store";
 
-import { keysOfGallery, type GalleryTables } from "./gallery-records.js";
+import {
+  keysOfGallery,
+  type GalleryRecord,
+  type GalleryTables,
+} from "./gallery-records.js";
 
 /** Keys removed in one transaction: a few milliseconds of the main thread. */
 const removedAtOnce = 1000;
@@ -47,4 +51,26 @@ export function orphans(
     }
   }
   return [...found];
+}
+
+function lastSequenceKey(name: string): string {
+  return `last-sequence/${name}`;
+}
+
+/** The last sequence that a gallery of this name gave before it was deleted; 0: none was. */
+export function lastSequenceOf(
+  { counters }: GalleryTables,
+  name: string,
+): number {
+  return counters.get(lastSequenceKey(name)) ?? 0;
+}
+
+/** Notes, with a gallery's deletion, what was given under its name: a restore goes on from there. */
+export function noteLastSequence(
+  writer: Writer,
+  tables: GalleryTables,
+  { name, sequence }: Pick<GalleryRecord, "name" | "sequence">,
+): void {
+  const last = Math.max(sequence, lastSequenceOf(tables, name));
+  writer.put(tables.counters, lastSequenceKey(name), last);
 }

@@ -15,13 +15,15 @@ import {
 } from "./errors.js";
 import { ExactIndex } from "./exact.js";
 import { FaissIndex, faissMissing } from "./faiss.js";
-import { Gallery, type GalleryContext } from "./gallery.js";
+import { Gallery } from "./gallery.js";
+import type { GalleryContext } from "./gallery-context.js";
 import {
   galleryTables,
   type GalleryRecord,
   type GalleryTables,
 } from "./gallery-records.js";
 import { orphans, removeEntries } from "./gallery-removal.js";
+import { restoreGalleries, type RestoreOptions } from "./gallery-restore.js";
 import type {
   GalleryDescription,
   GallerySpec,
@@ -182,6 +184,45 @@ export class GalleryStore {
       return gallery;
     } finally {
       this.#making.delete(name);
+    }
+  }
+
+  /**
+   * Puts galleries of another store in place of those of their names, all in one commit; until then the present
+   * ones serve.
+   *
+   * @param copy  a backup's store; only read
+   * @param plan  name in the copy → name here
+   * @throws {GalleryNotFoundError} the copy has none of that name
+   * @throws {GalleryExistsError} a gallery of that name is being made or restored
+   * @throws {GalleryLimitError} @throws {StoreFullError} @throws the signal's reason
+   */
+  async restore(
+    copy: Store,
+    plan: ReadonlyMap<string, string>,
+    options: RestoreOptions,
+  ): Promise<readonly Gallery[]> {
+    this.#assertOpen();
+    const names = [...plan.values()];
+    for (const name of names)
+      if (this.#making.has(name)) throw new GalleryExistsError(name);
+    const fresh = names.filter((name) => !this.#galleries.has(name));
+    if (this.#galleries.size + fresh.length > this.#maxGalleries)
+      throw new GalleryLimitError(this.#maxGalleries);
+    for (const name of names) this.#making.add(name);
+    try {
+      return await restoreGalleries(
+        {
+          context: this.#context,
+          nextNumber: () => this.#nextNumber(),
+          find: (name) => this.#galleries.get(name),
+          place: (gallery) => this.#galleries.set(gallery.name, gallery),
+        },
+        { copy, plan },
+        options,
+      );
+    } finally {
+      for (const name of names) this.#making.delete(name);
     }
   }
 

@@ -1,26 +1,22 @@
-import type { Clock } from "#core/clock";
 import { ClosedError, type ReidError } from "#core/errors";
-import type { Log } from "#core/log";
-import type { Store } from "#core/store";
 
 import {
   EntryNotFoundError,
   FeatureDimensionError,
   FilterEmptyError,
+  GalleryBusyError,
   GalleryNotFoundError,
   SequenceAheadError,
 } from "./errors.js";
 import type { Filter } from "./filter.js";
 import { hasConditions, passes } from "./filter-walk.js";
 import { checkGallery } from "./gallery-check.js";
+import type { GalleryContext } from "./gallery-context.js";
 import { GalleryDraft } from "./gallery-draft.js";
-import { GalleryIndex, type IndexFactory } from "./gallery-index.js";
+import { entryOf } from "./gallery-entry.js";
+import { GalleryIndex } from "./gallery-index.js";
 import { loadIndex, loadRows } from "./gallery-loading.js";
-import {
-  featureFromBytes,
-  type GalleryRecord,
-  type GalleryTables,
-} from "./gallery-records.js";
+import { factsOf, type GalleryRecord } from "./gallery-records.js";
 import type { GalleryRows, Row } from "./gallery-rows.js";
 import { searchRanked } from "./gallery-groups.js";
 import type {
@@ -41,7 +37,7 @@ import type {
   SearchOutcome,
   SearchRequest,
 } from "./gallery-types.js";
-import { removeEntries } from "./gallery-removal.js";
+import { noteLastSequence, removeEntries } from "./gallery-removal.js";
 import { buildBeside, catchUp } from "./gallery-rebuild.js";
 import {
   GallerySnapshots,
@@ -52,26 +48,8 @@ import { changedRecord } from "./gallery-update.js";
 import { hnswDefaults, indexKinds, type IndexSpec } from "./index-kinds.js";
 import { ReadWriteGate } from "./read-write-gate.js";
 import type { VectorIndex } from "./vector-index.js";
+import { continuedRecord } from "./restoring.js";
 import { WriteQueue, type PendingWrite } from "./write-queue.js";
-
-/** What every gallery of a data folder shares. */
-export interface GalleryContext {
-  readonly store: Store;
-  readonly tables: GalleryTables;
-  readonly clock: Clock;
-  readonly log: Pick<Log, "info" | "warn">;
-  readonly factory: IndexFactory;
-  /** Whether indexes can be saved and loaded: not without the addon. */
-  readonly hasSnapshots: boolean;
-  readonly exactBelow: number;
-  readonly tail: number;
-  /** An automatic index is flat below so many entries. */
-  readonly flatBelow: number;
-  /** Told that a gallery wants another index than it has. */
-  readonly onOutgrown: (gallery: string) => void;
-  readonly onExpire: (gallery: string, entries: number) => void;
-  readonly newEntryId: () => string;
-}
 
 /** One gallery. Every method but `describe` throws ClosedError after `close`, GalleryNotFoundError after deletion. */
 export class Gallery {
@@ -87,7 +65,8 @@ export class Gallery {
   /** Said once: what comes of it is the listener's. */
   #isOutgrown = false;
   #closed: Promise<void> | undefined;
-  #isDestroyed = false;
+  /** Why it takes no more calls, where it was not closed for its own sake. */
+  #ended: "destroyed" | "replaced" | undefined;
 
   private constructor(
     context: GalleryContext,
@@ -102,13 +81,18 @@ export class Gallery {
     this.#snapshots = loaded.snapshots;
   }
 
-  /** Loads a gallery that the store holds; used by `GalleryStore`. */
+  /**
+   * Loads a gallery that the store holds; used by `GalleryStore`.
+   *
+   * @param onIndexed  told how many entries a snapshot did not have and the index now has, of how many
+   */
   static async load(
     context: GalleryContext,
     record: GalleryRecord,
+    onIndexed?: (count: number, of: number) => void,
   ): Promise<Gallery> {
     const { tables, factory, hasSnapshots, log } = context;
-    const rows = loadRows(tables, record);
+    const rows = await loadRows(tables, record);
     const folder = snapshotFolder(context.store, record);
     const { index: main, snapshot } = await loadIndex(record, {
       snapshots: folder,
@@ -116,7 +100,7 @@ export class Gallery {
       log,
       hasSnapshots,
     });
-    await catchUp(main, { rows, record, tables });
+    await catchUp(main, { rows, record, tables }, onIndexed);
     const tail = factory({ kind: "flat" }, record.dimension);
     const index = new GalleryIndex(
       main,
@@ -137,18 +121,9 @@ export class Gallery {
 
   /** The gallery as it stands; also after `close`. */
   describe(): GalleryDescription {
-    const {
-      number: _number,
-      writtenCount: _written,
-      replacedCount: _replaced,
-      deletedCount: _deleted,
-      autoIndex: _auto,
-      nextIndex: _next,
-      ...facts
-    } = this.#record;
     const state = this.#rebuilds > 0 ? "rebuilding" : "ready";
     return {
-      ...facts,
+      ...factsOf(this.#record),
       state: this.#closed === undefined ? state : "closed",
       entryCount: this.#rows.size,
       identityCount: this.#rows.identityCount,
@@ -414,12 +389,13 @@ export class Gallery {
     this.#assertOpen();
     const { store, tables } = this.#context;
     const { name } = this.#record;
-    this.#isDestroyed = true;
+    this.#ended = "destroyed";
     const removing = (async () => {
       await this.#queue.idle();
       // From here on it is gone for good: what is left of its entries, the next start would remove.
       await store.write((writer) => {
         writer.remove(tables.galleries, name);
+        noteLastSequence(writer, tables, this.#record);
       });
     })();
     this.#closed = removing.then(() =>
@@ -429,11 +405,37 @@ export class Gallery {
       await this.#closed;
     } catch (error) {
       await removing.catch(() => {
-        this.#isDestroyed = false;
+        this.#ended = undefined;
         this.#closed = undefined;
       });
       throw error;
     }
+  }
+
+  /** Runs an action while no write is under way, with the last sequence given; used by `restoreGalleries`. */
+  hold(action: (lastSequence: number) => Promise<void>): Promise<void> {
+    this.#assertOpen();
+    return this.#queue.alone(() => {
+      if (this.#closed !== undefined) throw this.#closedError();
+      return action(this.#record.sequence);
+    });
+  }
+
+  /** Goes on from a larger sequence; before it has a place in the store. @returns the record to put there */
+  continueFrom(lastSequence: number): GalleryRecord {
+    this.#record = continuedRecord(this.#record, lastSequence);
+    return this.#record;
+  }
+
+  /**
+   * Makes way for another gallery that has its name in the store now, or never got it; within `hold` where it served.
+   *
+   * @returns when its entries are removed; never rejects
+   */
+  giveWay(): Promise<void> {
+    this.#ended = "replaced";
+    this.#closed = this.#snapshots.inTurn(() => this.#removeRest());
+    return this.#closed;
   }
 
   /** Of a gallery whose record is gone. */
@@ -535,6 +537,8 @@ export class Gallery {
 
   async #commit(group: readonly PendingWrite[]): Promise<void> {
     const { store, tables, newEntryId, onExpire } = this.#context;
+    // What waited behind a restore would be written over what was restored.
+    if (this.#ended === "replaced") throw this.#closedError();
     const nowUs = this.#nowUs();
     const draft = new GalleryDraft(this.#rows, this.#record, {
       nowUs,
@@ -562,19 +566,10 @@ export class Gallery {
   }
 
   #entry(row: Row, view: EntryView): Entry {
-    const { hasCrop, attributes, capturedAtUs, expiresAtUs, ...rest } = row;
-    const { tables } = this.#context;
-    const key = [this.#record.number, row.sequence];
-    const feature = view === "feature" ? tables.features.get(key) : undefined;
-    const crop = view === "crop" && hasCrop ? tables.crops.get(key) : undefined;
-    return {
-      ...rest,
-      attributes: view === "basic" ? {} : attributes,
-      ...(capturedAtUs === undefined ? {} : { capturedAtUs }),
-      ...(expiresAtUs === undefined ? {} : { expiresAtUs }),
-      ...(feature === undefined ? {} : { feature: featureFromBytes(feature) }),
-      ...(crop === undefined ? {} : { crop }),
-    };
+    return entryOf(row, view, {
+      tables: this.#context.tables,
+      number: this.#record.number,
+    });
   }
 
   #isAlive(row: Row): boolean {
@@ -586,9 +581,14 @@ export class Gallery {
   }
 
   #closedError(): ReidError {
-    return this.#isDestroyed
-      ? new GalleryNotFoundError(this.name)
-      : new ClosedError(`gallery "${this.name}"`);
+    switch (this.#ended) {
+      case "destroyed":
+        return new GalleryNotFoundError(this.name);
+      case "replaced":
+        return new GalleryBusyError(this.name, "being restored");
+      case undefined:
+        return new ClosedError(`gallery "${this.name}"`);
+    }
   }
 
   #assertOpen(): void {

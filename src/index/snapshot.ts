@@ -1,9 +1,7 @@
-import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
 import { open, readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 
-import { writeFolderAtomically } from "#core/files";
+import { sha256OfFile, writeFolderAtomically } from "#core/files";
 
 import { SnapshotCorruptError } from "./errors.js";
 import { FaissIndex } from "./faiss.js";
@@ -22,15 +20,6 @@ export interface SnapshotFacts {
   readonly sequence: number;
   /** Of index.faiss, hexadecimal. */
   readonly sha256: string;
-}
-
-async function sha256Of(path: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const chunk of createReadStream(path, {
-    highWaterMark: 1 << 18,
-  }))
-    hash.update(chunk as Uint8Array);
-  return hash.digest("hex");
 }
 
 function folderOf(sequence: number): string {
@@ -69,7 +58,7 @@ export async function saveSnapshot(
       dimension: index.dimension,
       kind: index.spec.kind,
       sequence: gallery.sequence,
-      sha256: await sha256Of(path),
+      sha256: await sha256OfFile(path),
     };
     const handle = await open(join(temporary, "snapshot.json"), "wx");
     try {
@@ -107,7 +96,7 @@ export async function loadSnapshot(
   const file = join(path, "index.faiss");
   let sha256: string;
   try {
-    sha256 = await sha256Of(file);
+    sha256 = await sha256OfFile(file);
   } catch (error) {
     throw new SnapshotCorruptError(path, "index.faiss cannot be read", {
       cause: error,

@@ -109,31 +109,11 @@ const table = {
   "OperationService/WatchOperation": { role: "reader" },
   "OperationService/CancelOperation": { role: "admin", deadlineMs: 5000 },
   "AdminService/GetServerInfo": { role: "reader", deadlineMs: 2000 },
-  "AdminService/CreateSnapshot": {
-    role: "admin",
-    deadlineMs: 10_000,
-    unsupported: "the server writes snapshots by itself when it ends",
-  },
-  "AdminService/CreateBackup": {
-    role: "admin",
-    deadlineMs: 10_000,
-    unsupported: "stop the server and copy its data folder",
-  },
-  "AdminService/ListBackups": {
-    role: "admin",
-    deadlineMs: 5000,
-    unsupported: "list the folder you copied to",
-  },
-  "AdminService/DeleteBackup": {
-    role: "admin",
-    deadlineMs: 60_000,
-    unsupported: "delete the copy",
-  },
-  "AdminService/RestoreBackup": {
-    role: "admin",
-    deadlineMs: 10_000,
-    unsupported: "stop the server and put the copy back",
-  },
+  "AdminService/CreateSnapshot": { role: "admin", deadlineMs: 10_000 },
+  "AdminService/CreateBackup": { role: "admin", deadlineMs: 10_000 },
+  "AdminService/ListBackups": { role: "admin", deadlineMs: 5000 },
+  "AdminService/DeleteBackup": { role: "admin", deadlineMs: 60_000 },
+  "AdminService/RestoreBackup": { role: "admin", deadlineMs: 10_000 },
 } as const satisfies Record<string, RpcSpec>;
 
 /** An RPC by service and name, without the package. */

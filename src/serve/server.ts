@@ -25,6 +25,7 @@ import { startMetricsServer } from "#core/metrics-server";
 import { Store, type StoreOptions } from "#core/store";
 import { createTelemetry, type Telemetry } from "#core/telemetry";
 import { GalleryStore } from "#index/gallery-store";
+import { Backups } from "./backups.js";
 import { CallCounter } from "./drain.js";
 import { InsecureListenError, ShuttingDownError } from "./errors.js";
 import { EXTERNAL_MODEL } from "./gallery-requests.js";
@@ -48,6 +49,7 @@ import { memoryService } from "./services/memory.js";
 import { modelService } from "./services/model.js";
 import { operationService } from "./services/operation.js";
 import { searchService } from "./services/search.js";
+import { snapshotResumer } from "./services/snapshot-call.js";
 
 /** How a server is started. */
 export interface StartOptions {
@@ -125,7 +127,6 @@ async function open(
     telemetry,
     instanceId: randomUUID(),
     startedAtMs: clock.now(),
-    version: await packageVersion(),
     devices: () => parts.pool.devices(),
     calls: new CallCounter(),
     draining: draining.signal,
@@ -246,7 +247,15 @@ async function openParts(
       })
     : undefined;
   if (online !== undefined) closers.push(() => online.close());
-  await operations.resume({ rebuild: rebuilds.resumer(galleries) });
+  const version = await packageVersion();
+  const backups = await Backups.open({
+    ...{ config, store, galleries, registry, operations },
+    ...{ clock, log, version },
+  });
+  await operations.resume({
+    rebuild: rebuilds.resumer(galleries),
+    snapshot: snapshotResumer(galleries),
+  });
   await rebuilds.startWanted();
   const unobserve = [
     telemetry.observe("reid.gallery.entries", () =>
@@ -270,7 +279,7 @@ async function openParts(
   });
   return {
     ...{ store, pool, registry, inference, reranker },
-    ...{ galleries, operations, rebuilds, online },
+    ...{ galleries, operations, rebuilds, backups, online, version },
   };
 }
 

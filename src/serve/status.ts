@@ -65,6 +65,7 @@ const RESOURCES: Readonly<Record<string, string>> = {
   memory: "reid.v1.Memory",
   clusterId: "reid.v1.Cluster",
   operationId: "reid.v1.Operation",
+  backupId: "reid.v1.Backup",
 };
 
 /** What a caller is told of a failure; a bug of ours is logged under an id and nothing else is said. */

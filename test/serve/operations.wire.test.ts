@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import type { ServiceError } from "@grpc/grpc-js";
-import { errorFromCall } from "#cli/client";
+import { watched } from "../support/operations.js";
 import {
   noiseCrop,
   refused,
@@ -17,19 +16,8 @@ before(async () => {
 });
 after(() => wire.close());
 
-/** Every message of WatchOperation; rejects with the server's reason. */
-function watched(operationId: string): Promise<readonly string[]> {
-  return new Promise((resolve, reject) => {
-    const states: string[] = [];
-    wire.client
-      .watchOperation(operationId)
-      .on("data", ({ operation }: { operation: { state: string } }) =>
-        states.push(operation.state),
-      )
-      .on("error", (error: ServiceError) => reject(errorFromCall(error)))
-      .on("end", () => resolve(states));
-  });
-}
+const states = async (operationId: string) =>
+  (await watched(wire.client, operationId)).map(({ state }) => state);
 
 describe("OperationService", () => {
   test("watches an operation to its end, lists it by kind and state, in pages", async () => {
@@ -39,7 +27,7 @@ describe("OperationService", () => {
       const { operation } = await MemoryService.Recluster({});
       const id = operation?.operationId ?? "";
       ids.push(id);
-      assert.equal((await watched(id)).at(-1), "OPERATION_STATE_SUCCEEDED");
+      assert.equal((await states(id)).at(-1), "OPERATION_STATE_SUCCEEDED");
     }
     const kind = "OPERATION_KIND_RECLUSTER";
     const state = "OPERATION_STATE_SUCCEEDED";
@@ -83,15 +71,15 @@ describe("OperationService", () => {
     const { MemoryService, OperationService } = wire.client;
     const { operation } = await MemoryService.Recluster({});
     const operationId = operation?.operationId ?? "";
-    await watched(operationId);
+    await states(operationId);
     const cancelled = await OperationService.CancelOperation({ operationId });
     assert.equal(cancelled.operation?.state, "OPERATION_STATE_SUCCEEDED");
   });
 
   test("refuses ids that are no ids and operations that never were", async () => {
     const { OperationService } = wire.client;
-    await refused(watched("none"), "OPERATION_NOT_FOUND");
-    await refused(watched(""), "FIELD_INVALID");
+    await refused(states("none"), "OPERATION_NOT_FOUND");
+    await refused(states(""), "FIELD_INVALID");
     await refused(
       OperationService.CancelOperation({ operationId: "none" }),
       "OPERATION_NOT_FOUND",

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { watched } from "../support/operations.js";
 import {
   refused,
   startWireServer,
@@ -24,17 +25,8 @@ async function enroll(gallery: string, from: number, to: number) {
 }
 
 /** Waits for an operation's end; gives its state. */
-function ended(operationId: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let state = "";
-    wire.client
-      .watchOperation(operationId)
-      .on("data", ({ operation }: { operation: { state: string } }) => {
-        state = operation.state;
-      })
-      .on("error", reject)
-      .on("end", () => resolve(state));
-  });
+async function ended(operationId: string): Promise<string | undefined> {
+  return (await watched(wire.client, operationId)).at(-1)?.state;
 }
 
 describe("UpdateGallery", () => {

@@ -1,7 +1,9 @@
-import { timestamp } from "../fields.js";
+import { requireName, timestamp } from "../fields.js";
 import type { AdminServiceHandlers } from "../generated/reid/v1/AdminService.js";
-import { rejectUnary, unary } from "./call.js";
+import { createBackup, listBackups, restoreBackup } from "./backup-calls.js";
+import { unary } from "./call.js";
 import type { ServiceContext } from "./context.js";
+import { createSnapshot } from "./snapshot-call.js";
 
 /** Handlers of AdminService. */
 export function adminService(context: ServiceContext): AdminServiceHandlers {
@@ -33,10 +35,26 @@ export function adminService(context: ServiceContext): AdminServiceHandlers {
         role: "admin",
       };
     }),
-    CreateSnapshot: rejectUnary(context, "AdminService/CreateSnapshot"),
-    CreateBackup: rejectUnary(context, "AdminService/CreateBackup"),
-    ListBackups: rejectUnary(context, "AdminService/ListBackups"),
-    DeleteBackup: rejectUnary(context, "AdminService/DeleteBackup"),
-    RestoreBackup: rejectUnary(context, "AdminService/RestoreBackup"),
+    CreateSnapshot: unary(context, "AdminService/CreateSnapshot", (request) =>
+      createSnapshot(context, request),
+    ),
+    CreateBackup: unary(context, "AdminService/CreateBackup", (request) =>
+      createBackup(context, request),
+    ),
+    ListBackups: unary(context, "AdminService/ListBackups", (request) =>
+      listBackups(context, request),
+    ),
+    DeleteBackup: unary(
+      context,
+      "AdminService/DeleteBackup",
+      async (request) => {
+        const id = requireName(request.backupId, "backup_id");
+        await context.backups.delete(id);
+        return {};
+      },
+    ),
+    RestoreBackup: unary(context, "AdminService/RestoreBackup", (request) =>
+      restoreBackup(context, request),
+    ),
   };
 }

@@ -4,6 +4,7 @@ import type { Log } from "#core/log";
 import type { Store } from "#core/store";
 import type { Telemetry } from "#core/telemetry";
 import type { GalleryStore } from "#index/gallery-store";
+import type { Backups } from "../backups.js";
 import type { CallCounter } from "../drain.js";
 import type { Inference } from "../inference.js";
 import type { OnlineMode } from "../online.js";
@@ -23,6 +24,7 @@ export interface ServiceContext {
   readonly store: Store;
   readonly operations: OperationLog;
   readonly rebuilds: Rebuilds;
+  readonly backups: Backups;
   /** Undefined: the server runs without `--online`. */
   readonly online: OnlineMode | undefined;
   readonly pages: Pages;

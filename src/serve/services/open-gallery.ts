@@ -15,11 +15,14 @@ export async function openGallery(
 
 /** A gallery as it stands, with the work under way on it. */
 export function showGallery(
-  { operations }: Pick<ServiceContext, "operations">,
+  { operations, backups }: Pick<ServiceContext, "operations" | "backups">,
   gallery: Gallery,
 ): WireGallery {
-  const operation = operations.runningOn(`gallery/${gallery.name}`);
-  return galleryToWire(gallery.describe(), operation?.operationId);
+  const running = operations.runningOn(`gallery/${gallery.name}`);
+  return galleryToWire(
+    gallery.describe(),
+    running?.operationId ?? backups.restoringTo(gallery.name),
+  );
 }
 
 /** A request's id with the bytes it goes for; undefined where the caller gave none. @throws {FieldInvalidError} */

@@ -16,19 +16,17 @@ export async function updateGallery(
   context: ServiceContext,
   request: UpdateGalleryRequest__Output,
 ): Promise<UpdateGalleryResponse> {
-  const { config, operations, rebuilds } = context;
+  const { config, operations, rebuilds, backups } = context;
   if (request.gallery === null)
     throw new FieldInvalidError("gallery", "", "a gallery with its name");
   const mask = request.updateMask?.paths ?? [];
   const changes = galleryChangesFrom(request.gallery, mask, config);
   const gallery = await openGallery(context, request.gallery.name);
-  const running = operations.runningOn(`gallery/${gallery.name}`);
+  const running =
+    operations.runningOn(`gallery/${gallery.name}`)?.operationId ??
+    backups.restoringTo(gallery.name);
   if (changes.index !== undefined && running !== undefined)
-    throw new GalleryBusyError(
-      gallery.name,
-      gallery.describe().state,
-      running.operationId,
-    );
+    throw new GalleryBusyError(gallery.name, "worked on", running);
   await gallery.update(changes);
   const operation =
     gallery.wantedIndex === undefined
