@@ -229,6 +229,14 @@ const search = nested({
   ),
 });
 
+const identify = nested({
+  minSimilarity: number(
+    0.6,
+    [-1, 1],
+    facts("similarity", "of a known identity, at least"),
+  ),
+});
+
 const index = nested({
   engine: word(["faiss"], "faiss", "what holds the features in memory"),
   maxEntries: whole(
@@ -291,6 +299,7 @@ export const configSchema = section({
   inference: inference,
   memory: memory,
   search: search,
+  identify: identify,
   index: index,
   gallery: gallery,
   store: store,

@@ -114,6 +114,12 @@ const table = {
     description: "one search of a gallery; mode is index, exact or fallback",
     buckets: SECONDS,
   },
+  "reid.identify.decisions": {
+    kind: "counter",
+    unit: "{decision}",
+    attributes: ["gallery", "decision"],
+    description: "answers of Identify; decision is known, ambiguous or new",
+  },
   "reid.gallery.entries": {
     kind: "gauge",
     unit: "{entry}",

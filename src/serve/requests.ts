@@ -96,7 +96,12 @@ const itemParts: Readonly<Record<string, string>> = {
   MODEL_MISMATCH: ".feature.model",
 };
 
-/** The path in the request that the failure of one item is about. */
+/**
+ * The path in the request that the failure of one item is about.
+ *
+ * @param item  path of the item; empty: the request itself is the item
+ */
 export function itemField(error: ReidError, item: string): string {
-  return `${item}${itemParts[error.code] ?? ""}`;
+  const path = `${item}${itemParts[error.code] ?? ""}`;
+  return item === "" ? path.slice(1) : path;
 }

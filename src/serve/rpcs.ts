@@ -16,11 +16,7 @@ const table = {
   "EmbedService/Embed": { role: "reader", deadlineMs: 10_000 },
   "EmbedService/StreamEmbed": { role: "reader" },
   "SearchService/Search": { role: "reader", deadlineMs: 5000 },
-  "SearchService/Identify": {
-    role: "reader",
-    deadlineMs: 5000,
-    unsupported: "use Search, and Enroll for newcomers",
-  },
+  "SearchService/Identify": { role: "reader", deadlineMs: 5000 },
   "GalleryService/CreateGallery": { role: "admin", deadlineMs: 10_000 },
   "GalleryService/GetGallery": { role: "reader", deadlineMs: 2000 },
   "GalleryService/ListGalleries": { role: "reader", deadlineMs: 5000 },

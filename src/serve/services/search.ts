@@ -14,9 +14,10 @@ import type { SearchResult } from "../generated/reid/v1/SearchResult.js";
 import type { SearchServiceHandlers } from "../generated/reid/v1/SearchService.js";
 import { itemField } from "../requests.js";
 import { failureFrom } from "../status.js";
-import { rejectUnary, unary, type Call } from "./call.js";
+import { unary, type Call } from "./call.js";
 import type { ServiceContext } from "./context.js";
 import { finite } from "./embed-items.js";
+import { Identifier } from "./identify.js";
 import { openGallery } from "./open-gallery.js";
 import {
   checkEffort,
@@ -34,11 +35,14 @@ import { rank, type RankedHits } from "./search-ranking.js";
 
 /** Handlers of SearchService. */
 export function searchService(context: ServiceContext): SearchServiceHandlers {
+  const identifier = new Identifier(context);
   return {
     Search: unary(context, "SearchService/Search", (request, call) =>
       search(context, request, call),
     ),
-    Identify: rejectUnary(context, "SearchService/Identify"),
+    Identify: unary(context, "SearchService/Identify", (request, call) =>
+      identifier.identify(request, call),
+    ),
   };
 }
 

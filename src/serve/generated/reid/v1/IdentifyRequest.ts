@@ -47,7 +47,7 @@ export interface IdentifyRequest {
    */
   'enroll'?: (_reid_v1_EnrollPolicy);
   /**
-   * Attributes, camera … of the entry if one is enrolled.
+   * Attributes, camera … of the entry if one is enrolled; its identity is left empty.
    */
   'entry'?: (_reid_v1_Entry | null);
   /**
@@ -113,7 +113,7 @@ export interface IdentifyRequest__Output {
    */
   'enroll': (_reid_v1_EnrollPolicy__Output);
   /**
-   * Attributes, camera … of the entry if one is enrolled.
+   * Attributes, camera … of the entry if one is enrolled; its identity is left empty.
    */
   'entry': (_reid_v1_Entry__Output | null);
   /**

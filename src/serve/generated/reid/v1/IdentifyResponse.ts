@@ -18,7 +18,8 @@ export interface IdentifyResponse {
    */
   'identity'?: (string);
   /**
-   * [0, 1], of the decision.
+   * [0, 1], of the decision: exp(s₁/τ) over exp(θ/τ) + Σ exp(s/τ) for KNOWN and AMBIGUOUS,
+   * exp(θ/τ) above the line for NEW. It orders, it is not a calibrated probability.
    */
   'confidence'?: (number | string);
   /**
@@ -52,7 +53,8 @@ export interface IdentifyResponse__Output {
    */
   'identity': (string);
   /**
-   * [0, 1], of the decision.
+   * [0, 1], of the decision: exp(s₁/τ) over exp(θ/τ) + Σ exp(s/τ) for KNOWN and AMBIGUOUS,
+   * exp(θ/τ) above the line for NEW. It orders, it is not a calibrated probability.
    */
   'confidence': (number);
   /**

@@ -13,24 +13,34 @@ import type { SearchResponse as _reid_v1_SearchResponse, SearchResponse__Output 
  */
 export interface SearchServiceClient extends grpc.Client {
   /**
-   * One crop or feature → known, ambiguous or new.
+   * One crop or feature → known, ambiguous or new. With the best similarity of each identity
+   * among the 100 nearest entries that have one, s₁ ≥ s₂ ≥ …, θ = `min_similarity`, τ = 0.05:
+   * KNOWN if s₁ ≥ θ and s₁ − s₂ ≥ `min_margin`, AMBIGUOUS if s₁ ≥ θ otherwise, NEW if s₁ < θ.
+   * Decisions that may enrol on one gallery are taken one after another against its newest
+   * entries: two crops of one newcomer in the same instant make one identity.
    * Role: reader; writer if it may enrol; deadline 5 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, MODEL_MISMATCH, SEQUENCE_AHEAD, GALLERY_BUSY,
-   * OVERLOADED, REQUEST_ID_REUSED, DEADLINE, FEATURE_FORM, FEATURE_NOT_FINITE,
-   * FEATURE_NOT_UNIT, FEATURE_DIMENSION, CROP_EMPTY, CROP_UNDECODABLE, CROP_TOO_LARGE,
-   * CROP_TOO_SMALL, PIXELS_SIZE.
+   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, MODEL_MISMATCH, MODEL_INCOMPATIBLE,
+   * SEQUENCE_AHEAD, GALLERY_BUSY, GALLERY_FULL, STORE_FULL, STORE_READ_ONLY, OVERLOADED,
+   * REQUEST_ID_REUSED, DEADLINE, FEATURE_FORM, FEATURE_NOT_FINITE, FEATURE_NOT_UNIT,
+   * FEATURE_DIMENSION, CROP_EMPTY, CROP_UNDECODABLE, CROP_TOO_LARGE, CROP_TOO_SMALL,
+   * PIXELS_SIZE.
    */
   Identify(argument: _reid_v1_IdentifyRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_IdentifyResponse__Output>): grpc.ClientUnaryCall;
   Identify(argument: _reid_v1_IdentifyRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_reid_v1_IdentifyResponse__Output>): grpc.ClientUnaryCall;
   Identify(argument: _reid_v1_IdentifyRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_IdentifyResponse__Output>): grpc.ClientUnaryCall;
   Identify(argument: _reid_v1_IdentifyRequest, callback: grpc.requestCallback<_reid_v1_IdentifyResponse__Output>): grpc.ClientUnaryCall;
   /**
-   * One crop or feature → known, ambiguous or new.
+   * One crop or feature → known, ambiguous or new. With the best similarity of each identity
+   * among the 100 nearest entries that have one, s₁ ≥ s₂ ≥ …, θ = `min_similarity`, τ = 0.05:
+   * KNOWN if s₁ ≥ θ and s₁ − s₂ ≥ `min_margin`, AMBIGUOUS if s₁ ≥ θ otherwise, NEW if s₁ < θ.
+   * Decisions that may enrol on one gallery are taken one after another against its newest
+   * entries: two crops of one newcomer in the same instant make one identity.
    * Role: reader; writer if it may enrol; deadline 5 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, MODEL_MISMATCH, SEQUENCE_AHEAD, GALLERY_BUSY,
-   * OVERLOADED, REQUEST_ID_REUSED, DEADLINE, FEATURE_FORM, FEATURE_NOT_FINITE,
-   * FEATURE_NOT_UNIT, FEATURE_DIMENSION, CROP_EMPTY, CROP_UNDECODABLE, CROP_TOO_LARGE,
-   * CROP_TOO_SMALL, PIXELS_SIZE.
+   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, MODEL_MISMATCH, MODEL_INCOMPATIBLE,
+   * SEQUENCE_AHEAD, GALLERY_BUSY, GALLERY_FULL, STORE_FULL, STORE_READ_ONLY, OVERLOADED,
+   * REQUEST_ID_REUSED, DEADLINE, FEATURE_FORM, FEATURE_NOT_FINITE, FEATURE_NOT_UNIT,
+   * FEATURE_DIMENSION, CROP_EMPTY, CROP_UNDECODABLE, CROP_TOO_LARGE, CROP_TOO_SMALL,
+   * PIXELS_SIZE.
    */
   identify(argument: _reid_v1_IdentifyRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_IdentifyResponse__Output>): grpc.ClientUnaryCall;
   identify(argument: _reid_v1_IdentifyRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_reid_v1_IdentifyResponse__Output>): grpc.ClientUnaryCall;
@@ -72,12 +82,17 @@ export interface SearchServiceClient extends grpc.Client {
  */
 export interface SearchServiceHandlers extends grpc.UntypedServiceImplementation {
   /**
-   * One crop or feature → known, ambiguous or new.
+   * One crop or feature → known, ambiguous or new. With the best similarity of each identity
+   * among the 100 nearest entries that have one, s₁ ≥ s₂ ≥ …, θ = `min_similarity`, τ = 0.05:
+   * KNOWN if s₁ ≥ θ and s₁ − s₂ ≥ `min_margin`, AMBIGUOUS if s₁ ≥ θ otherwise, NEW if s₁ < θ.
+   * Decisions that may enrol on one gallery are taken one after another against its newest
+   * entries: two crops of one newcomer in the same instant make one identity.
    * Role: reader; writer if it may enrol; deadline 5 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, MODEL_MISMATCH, SEQUENCE_AHEAD, GALLERY_BUSY,
-   * OVERLOADED, REQUEST_ID_REUSED, DEADLINE, FEATURE_FORM, FEATURE_NOT_FINITE,
-   * FEATURE_NOT_UNIT, FEATURE_DIMENSION, CROP_EMPTY, CROP_UNDECODABLE, CROP_TOO_LARGE,
-   * CROP_TOO_SMALL, PIXELS_SIZE.
+   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, MODEL_MISMATCH, MODEL_INCOMPATIBLE,
+   * SEQUENCE_AHEAD, GALLERY_BUSY, GALLERY_FULL, STORE_FULL, STORE_READ_ONLY, OVERLOADED,
+   * REQUEST_ID_REUSED, DEADLINE, FEATURE_FORM, FEATURE_NOT_FINITE, FEATURE_NOT_UNIT,
+   * FEATURE_DIMENSION, CROP_EMPTY, CROP_UNDECODABLE, CROP_TOO_LARGE, CROP_TOO_SMALL,
+   * PIXELS_SIZE.
    */
   Identify: grpc.handleUnaryCall<_reid_v1_IdentifyRequest__Output, _reid_v1_IdentifyResponse>;
 
