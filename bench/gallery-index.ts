@@ -1,9 +1,11 @@
 // The gallery's index against its peers: `make bench-index`. PART=search,filters,… runs only some parts.
 import { searchRows } from "./index-search.js";
+import { trafficRows } from "./index-traffic.js";
 import { type BenchRow, writeReport } from "./report.js";
 
 const parts: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   search: searchRows,
+  traffic: trafficRows,
 };
 
 const wanted = (process.env["PART"] ?? Object.keys(parts).join(",")).split(",");
