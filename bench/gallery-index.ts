@@ -1,10 +1,12 @@
 // The gallery's index against its peers: `make bench-index`. PART=search,filters,… runs only some parts.
+import { filterRows } from "./index-filters.js";
 import { searchRows } from "./index-search.js";
 import { trafficRows } from "./index-traffic.js";
 import { type BenchRow, writeReport } from "./report.js";
 
 const parts: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   search: searchRows,
+  filters: filterRows,
   traffic: trafficRows,
 };
 
