@@ -1,6 +1,7 @@
 // The gallery's index against its peers: `make bench-index`. PART=search,filters,… runs only some parts.
 import { filterRows } from "./index-filters.js";
 import { searchRows } from "./index-search.js";
+import { startRows } from "./index-start.js";
 import { trafficRows } from "./index-traffic.js";
 import { type BenchRow, writeReport } from "./report.js";
 
@@ -8,6 +9,7 @@ const parts: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   search: searchRows,
   filters: filterRows,
   traffic: trafficRows,
+  start: startRows,
 };
 
 const wanted = (process.env["PART"] ?? Object.keys(parts).join(",")).split(",");

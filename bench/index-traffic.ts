@@ -56,7 +56,8 @@ async function withServer<Result>(
   }
 }
 
-async function makeGallery(
+/** A gallery for features made elsewhere. */
+export async function makeGallery(
   { client }: BenchServer,
   name: string,
   kind: Kind,
@@ -71,7 +72,8 @@ async function makeGallery(
   });
 }
 
-function clientRun(
+/** Runs a client against the server, in a process of its own. */
+export function clientRun(
   server: BenchServer,
   data: BenchFeatures,
   input: Omit<ClientInput, "address" | "features" | "dimension" | "first"> &
@@ -197,7 +199,11 @@ async function sustainedRows(): Promise<BenchRow[]> {
   ];
 }
 
-async function indexed({ client }: BenchServer, name: string): Promise<void> {
+/** Waits until the index holds every write. */
+export async function indexed(
+  { client }: BenchServer,
+  name: string,
+): Promise<void> {
   for (;;) {
     const { gallery } = await client.GalleryService.GetGallery({
       gallery: name,

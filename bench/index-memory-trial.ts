@@ -1,0 +1,33 @@
+// What an HNSW index of ours holds resident above its features.
+import { memoryUsage } from "node:process";
+import { FaissIndex } from "#index/faiss";
+import { hnswDefaults } from "#index/index-kinds";
+
+import { readRows, type BenchFeatures } from "./index-data.js";
+import { GRAPH } from "./index-libraries.js";
+import { trialInput, trialResult } from "./trial.js";
+
+/** Resident bytes of the index less those of its rows. */
+export interface MemoryTrial {
+  readonly aboveFeaturesBytes: number;
+}
+
+const ADDED_AT_ONCE = 1024;
+
+const { rows: path, dimension } = trialInput<BenchFeatures>();
+const rows = await readRows(path);
+const count = rows.length / dimension;
+const before = memoryUsage().rss;
+const index = FaissIndex.create({ ...hnswDefaults, ...GRAPH }, dimension);
+for (let first = 0; first < count; first += ADDED_AT_ONCE) {
+  const size = Math.min(ADDED_AT_ONCE, count - first);
+  await index.add(
+    Float64Array.from({ length: size }, (_, i) => first + i),
+    rows.subarray(first * dimension, (first + size) * dimension),
+  );
+}
+const result: MemoryTrial = {
+  aboveFeaturesBytes: memoryUsage().rss - before - rows.byteLength,
+};
+await index.close();
+trialResult(result);
