@@ -1,4 +1,5 @@
 // The gallery's index against its peers: `make bench-index`. PART=search,filters,… runs only some parts.
+import { blockingRows } from "./index-blocking.js";
 import { filterRows } from "./index-filters.js";
 import { searchRows } from "./index-search.js";
 import { startRows } from "./index-start.js";
@@ -10,6 +11,7 @@ const parts: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   filters: filterRows,
   traffic: trafficRows,
   start: startRows,
+  blocking: blockingRows,
 };
 
 const wanted = (process.env["PART"] ?? Object.keys(parts).join(",")).split(",");

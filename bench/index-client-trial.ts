@@ -21,6 +21,8 @@ export interface ClientInput {
   /** Calls in flight. */
   readonly callers: number;
   readonly freshness?: "FRESHNESS_INDEXED";
+  /** Makes the gallery first. */
+  readonly create?: "hnsw";
 }
 
 /** What came of it. */
@@ -81,6 +83,10 @@ async function search(row: number): Promise<void> {
   callMs.push(monotonic() - began);
 }
 
+if (input.create !== undefined)
+  await client.GalleryService.CreateGallery({
+    gallery: { name: gallery, model, dimension, index: { hnsw: {} } },
+  });
 let next = 0;
 const end = started + (input.seconds ?? Infinity) * 1000;
 
