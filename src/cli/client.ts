@@ -43,7 +43,7 @@ export type ServiceClient<Name extends ServiceName> = {
   ) => Promise<ResponseOf<Name, Rpc>>;
 };
 
-/** A connection to a server: the seven services and the embedding stream. */
+/** A connection to a server: the seven services and their streams. */
 export type Client = {
   readonly [Name in ServiceName]: ServiceClient<Name>;
 } & {
@@ -51,6 +51,11 @@ export type Client = {
   streamEmbed(): ClientDuplexStream<
     RequestOf<"EmbedService", "StreamEmbed">,
     ResponseOf<"EmbedService", "StreamEmbed">
+  >;
+  /** Opens `StreamEnroll`; the first message must be `open`. */
+  streamEnroll(): ClientDuplexStream<
+    RequestOf<"GalleryService", "StreamEnroll">,
+    ResponseOf<"GalleryService", "StreamEnroll">
   >;
   /** Opens `WatchOperation`; it ends when the operation is done. */
   watchOperation(
@@ -103,6 +108,17 @@ export function connect(address: string): Client {
       ) as ClientDuplexStream<
         RequestOf<"EmbedService", "StreamEmbed">,
         ResponseOf<"EmbedService", "StreamEmbed">
+      >;
+    },
+    streamEnroll: () => {
+      const method = constructors.GalleryService.service["StreamEnroll"];
+      return clientOf(clients, "GalleryService").makeBidiStreamRequest(
+        method.path,
+        method.requestSerialize,
+        method.responseDeserialize,
+      ) as ClientDuplexStream<
+        RequestOf<"GalleryService", "StreamEnroll">,
+        ResponseOf<"GalleryService", "StreamEnroll">
       >;
     },
     watchOperation: (operationId) => {

@@ -173,8 +173,11 @@ function maxEntriesFrom(gallery: Gallery__Output, config: Config): number {
 }
 
 /** What an entry whose id is taken does. @throws {FieldInvalidError} */
-export function onExistingFrom(value: string | number): OnExisting {
-  return wordFrom<OnExisting>(value, "on_existing", "ON_EXISTING", {
+export function onExistingFrom(
+  value: string | number,
+  field = "on_existing",
+): OnExisting {
+  return wordFrom<OnExisting>(value, field, "ON_EXISTING", {
     UNSPECIFIED: "replace",
     REPLACE: "replace",
     KEEP: "keep",

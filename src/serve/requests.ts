@@ -8,9 +8,13 @@ import type { ModelVersion__Output } from "./generated/reid/v1/ModelVersion.js";
 import type { ModelReference } from "./registry.js";
 
 /** @throws {FieldInvalidError} */
-export function priorityFrom(value: string | number): Priority {
-  return wordFrom<Priority>(value, "priority", "PRIORITY", {
-    UNSPECIFIED: "interactive",
+export function priorityFrom(
+  value: string | number,
+  field = "priority",
+  byDefault: Priority = "interactive",
+): Priority {
+  return wordFrom<Priority>(value, field, "PRIORITY", {
+    UNSPECIFIED: byDefault,
     INTERACTIVE: "interactive",
     BULK: "bulk",
   });

@@ -23,10 +23,7 @@ const table = {
   "GalleryService/UpdateGallery": { role: "admin", deadlineMs: 10_000 },
   "GalleryService/DeleteGallery": { role: "admin", deadlineMs: 30_000 },
   "GalleryService/Enroll": { role: "writer", deadlineMs: 10_000 },
-  "GalleryService/StreamEnroll": {
-    role: "writer",
-    unsupported: "use Enroll with up to 256 items a call",
-  },
+  "GalleryService/StreamEnroll": { role: "writer" },
   "GalleryService/GetEntry": { role: "reader", deadlineMs: 2000 },
   "GalleryService/ListEntries": { role: "reader", deadlineMs: 5000 },
   "GalleryService/UpdateEntries": {

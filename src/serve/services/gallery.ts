@@ -17,10 +17,11 @@ import type { DeleteEntriesResponse } from "../generated/reid/v1/DeleteEntriesRe
 import type { GalleryServiceHandlers } from "../generated/reid/v1/GalleryService.js";
 import type { ListEntriesRequest__Output } from "../generated/reid/v1/ListEntriesRequest.js";
 import type { ListEntriesResponse } from "../generated/reid/v1/ListEntriesResponse.js";
-import { rejectStream, rejectUnary, unary } from "./call.js";
+import { rejectUnary, unary } from "./call.js";
 import type { ServiceContext } from "./context.js";
 import { serviceDefinition } from "./definitions.js";
 import { enroll } from "./enroll.js";
+import { streamEnroll } from "./stream-enroll.js";
 import { identified, openGallery, showGallery } from "./open-gallery.js";
 import { updateGallery } from "./update-gallery.js";
 
@@ -89,7 +90,7 @@ export function galleryService(
     UpdateGallery: unary(context, "GalleryService/UpdateGallery", (request) =>
       updateGallery(context, request),
     ),
-    StreamEnroll: rejectStream(context, "GalleryService/StreamEnroll"),
+    StreamEnroll: streamEnroll(context),
     UpdateEntries: rejectUnary(context, "GalleryService/UpdateEntries"),
     ListIdentities: rejectUnary(context, "GalleryService/ListIdentities"),
     ForgetIdentity: rejectUnary(context, "GalleryService/ForgetIdentity"),

@@ -242,7 +242,8 @@ export interface GalleryServiceClient extends grpc.Client {
   listIdentities(argument: _reid_v1_ListIdentitiesRequest, callback: grpc.requestCallback<_reid_v1_ListIdentitiesResponse__Output>): grpc.ClientUnaryCall;
 
   /**
-   * Any number; a commit message for each transaction.
+   * Any number; a commit message for each transaction, in the order of arrival: of several under
+   * one entry id the last stays. Window and ends are those of StreamEmbed.
    * Role: writer; no deadline of the server.
    * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_FULL, STORE_READ_ONLY,
    * SHUTTING_DOWN.
@@ -253,7 +254,8 @@ export interface GalleryServiceClient extends grpc.Client {
   StreamEnroll(metadata: grpc.Metadata, options?: grpc.CallOptions): grpc.ClientDuplexStream<_reid_v1_StreamEnrollRequest, _reid_v1_StreamEnrollResponse__Output>;
   StreamEnroll(options?: grpc.CallOptions): grpc.ClientDuplexStream<_reid_v1_StreamEnrollRequest, _reid_v1_StreamEnrollResponse__Output>;
   /**
-   * Any number; a commit message for each transaction.
+   * Any number; a commit message for each transaction, in the order of arrival: of several under
+   * one entry id the last stays. Window and ends are those of StreamEmbed.
    * Role: writer; no deadline of the server.
    * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_FULL, STORE_READ_ONLY,
    * SHUTTING_DOWN.
@@ -391,7 +393,8 @@ export interface GalleryServiceHandlers extends grpc.UntypedServiceImplementatio
   ListIdentities: grpc.handleUnaryCall<_reid_v1_ListIdentitiesRequest__Output, _reid_v1_ListIdentitiesResponse>;
 
   /**
-   * Any number; a commit message for each transaction.
+   * Any number; a commit message for each transaction, in the order of arrival: of several under
+   * one entry id the last stays. Window and ends are those of StreamEmbed.
    * Role: writer; no deadline of the server.
    * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_FULL, STORE_READ_ONLY,
    * SHUTTING_DOWN.

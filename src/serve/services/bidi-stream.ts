@@ -1,0 +1,136 @@
+import type { ServerDuplexStream } from "@grpc/grpc-js";
+import { ShuttingDownError } from "../errors.js";
+import type { RpcName } from "../rpcs.js";
+import { openCall, type OpenCall } from "./call.js";
+import type { ServiceContext } from "./context.js";
+
+/** What a service does with a stream. */
+export interface StreamWork<Request> {
+  /** Takes one message; what it throws fails the stream. */
+  receive(message: Request): void;
+  /** Answers all that was taken: at half-close, and when the server ends. */
+  settle(): Promise<void>;
+  /** Lets go of what it holds: the stream has ended, or has failed. */
+  end(): void;
+}
+
+/**
+ * One bidirectional call: its messages, its ends, and how fast it is read.
+ *
+ * Half-close is answered with OK once the work has settled. When the server ends, nothing more is taken, what was
+ * taken is answered, and the client is sent elsewhere with SHUTTING_DOWN.
+ */
+export class BidiStream<Request, Response> {
+  readonly call: OpenCall;
+  readonly #context: ServiceContext;
+  readonly #name: RpcName;
+  readonly #stream: ServerDuplexStream<Request, Response>;
+  readonly #work: StreamWork<Request>;
+  /** Who wants nothing read for now. */
+  #holders = 0;
+  #isUnread = false;
+  #isEnded = false;
+  #isDraining = false;
+
+  constructor(
+    context: ServiceContext,
+    name: RpcName,
+    stream: ServerDuplexStream<Request, Response>,
+    work: StreamWork<Request>,
+  ) {
+    this.#context = context;
+    this.#name = name;
+    this.#stream = stream;
+    this.#work = work;
+    this.call = openCall(context, name, stream);
+    this.#countStream(1);
+    this.#listen();
+  }
+
+  get isEnded(): boolean {
+    return this.#isEnded;
+  }
+
+  /** Sends an answer. A client that does not read is not read from either: what it is owed stays bounded. */
+  send(message: Response): void {
+    if (this.#isEnded) return;
+    if (this.#stream.write(message) || this.#isUnread) return;
+    this.#isUnread = true;
+    this.hold();
+    this.#stream.once("drain", () => {
+      this.#isUnread = false;
+      this.release();
+    });
+  }
+
+  /** Reads no further: the client's own buffers fill. */
+  hold(): void {
+    this.#holders += 1;
+    if (this.#holders === 1) this.#stream.pause();
+  }
+
+  /** Takes one `hold` back. */
+  release(): void {
+    this.#holders -= 1;
+    if (this.#holders === 0) this.#stream.resume();
+  }
+
+  /** Ends the call with a failure; idempotent. */
+  fail(error: unknown): void {
+    if (this.#isEnded) return;
+    this.#close();
+    this.#stream.emit("error", this.call.finish(error));
+  }
+
+  #listen(): void {
+    const { draining } = this.#context;
+    const { signal } = this.call;
+    signal.addEventListener("abort", () => this.fail(signal.reason));
+    const onDrain = () => {
+      this.#drain().catch((error: unknown) => this.fail(error));
+    };
+    if (draining.aborted) onDrain();
+    draining.addEventListener("abort", onDrain);
+    this.#stream.once("close", () =>
+      draining.removeEventListener("abort", onDrain),
+    );
+    this.#stream.on("error", () => this.fail(signal.reason));
+    this.#stream.on("data", (message: Request) => {
+      if (this.#isEnded || this.#isDraining) return;
+      try {
+        this.#work.receive(message);
+      } catch (error) {
+        this.fail(error);
+      }
+    });
+    this.#stream.on("end", () => {
+      this.#finish().catch((error: unknown) => this.fail(error));
+    });
+  }
+
+  async #finish(): Promise<void> {
+    await this.#work.settle();
+    if (this.#isEnded) return;
+    this.#close();
+    this.call.finish(undefined);
+    this.#stream.end();
+  }
+
+  async #drain(): Promise<void> {
+    this.#isDraining = true;
+    await this.#work.settle();
+    this.fail(new ShuttingDownError());
+  }
+
+  #close(): void {
+    this.#isEnded = true;
+    this.#work.end();
+    this.#countStream(-1);
+  }
+
+  #countStream(change: number): void {
+    this.#context.telemetry.add("reid.stream.active", change, {
+      "rpc.method": `reid.v1.${this.#name}`,
+    });
+  }
+}
