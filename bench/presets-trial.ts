@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import { systemClock } from "#core/clock";
 import { centreByCamera } from "#memory/centring";
 import { partitionAgreement } from "#memory/agreement";
@@ -26,8 +25,6 @@ export interface PresetsTrial {
   /** Mode `source`: the same weights with the target's own batch-norm statistics. */
   readonly targetStatistics?: number;
   readonly source?: number;
-  /** Adjusted Rand index of the last clustering. */
-  readonly ari?: number;
   /** Mode `source`, where the target's statistics were taken: how well its crops cluster before any adaptation. */
   readonly centring?: Readonly<
     Record<"shared" | "apart", Readonly<Record<"camera" | "none", number>>>
@@ -42,7 +39,7 @@ const { options, source, target, out } = trialInput<PresetsInput>();
 const engine = engines.onnxruntime({ threads: 1 });
 const started = systemClock.monotonic();
 const result = await train(
-  { ...options, out: join(out), threads: 1, workers: 1 },
+  { ...options, out, threads: 1, workers: 1 },
   { engine, clock: systemClock },
 );
 const seconds = (systemClock.monotonic() - started) / 1000;
@@ -122,9 +119,6 @@ const trial: PresetsTrial = {
   ...(sourceModel === undefined
     ? {}
     : { source: await points(sourceModel, source) }),
-  ...(result.epochs.at(-1)?.clustering?.ari === undefined
-    ? {}
-    : { ari: result.epochs.at(-1)?.clustering?.ari ?? 0 }),
   bundle,
   seconds,
 };
