@@ -1,6 +1,7 @@
 // The gallery's index against its peers: `make bench-index`. PART=search,filters,… runs only some parts.
 import { blockingRows } from "./index-blocking.js";
 import { filterRows } from "./index-filters.js";
+import { recallRows } from "./index-recall.js";
 import { searchRows } from "./index-search.js";
 import { startRows } from "./index-start.js";
 import { trafficRows } from "./index-traffic.js";
@@ -8,6 +9,7 @@ import { type BenchRow, writeReport } from "./report.js";
 
 const parts: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   search: searchRows,
+  recall: recallRows,
   filters: filterRows,
   traffic: trafficRows,
   start: startRows,

@@ -24,22 +24,41 @@ const ROWS_OF_IDENTITY = 20;
 const SPREAD = 2;
 
 /** Unit features around the centres of identities, and queries of the same identities; made once a seed and size. */
-export async function clusteredFeatures(count: number): Promise<BenchFeatures> {
+export function clusteredFeatures(count: number): Promise<BenchFeatures> {
+  const identities = count / ROWS_OF_IDENTITY;
+  return generated(count, identities, {
+    name: `${count}x${DIMENSION}-seed${benchSeed}`,
+    note: `${count} × ${DIMENSION}, ${identities} Gaussian identities, spread ${SPREAD}`,
+  });
+}
+
+/** Unit features without any structure: every row is an identity of its own. */
+export function gaussianFeatures(count: number): Promise<BenchFeatures> {
+  return generated(count, count + QUERIES, {
+    name: `${count}x${DIMENSION}-gaussian-seed${benchSeed}`,
+    note: `${count} × ${DIMENSION}, Gaussian`,
+  });
+}
+
+async function generated(
+  count: number,
+  identities: number,
+  { name, note }: { readonly name: string; readonly note: string },
+): Promise<BenchFeatures> {
   const folder = join("out", "bench", "features");
-  const name = `${count}x${DIMENSION}-seed${benchSeed}`;
   const made: BenchFeatures = {
     rows: join(folder, `${name}.f32`),
     queries: join(folder, `${name}-queries.f32`),
     count,
     queryCount: QUERIES,
     dimension: DIMENSION,
-    note: `${count} × ${DIMENSION}, ${count / ROWS_OF_IDENTITY} Gaussian identities, spread ${SPREAD}`,
+    note,
   };
   if (await exists(made.queries)) return made;
   await mkdir(folder, { recursive: true });
   const { features } = gaussianIdentities({
     instances: count + QUERIES,
-    centres: count / ROWS_OF_IDENTITY,
+    centres: identities,
     dimension: DIMENSION,
     spread: SPREAD,
     seed: benchSeed,
@@ -50,13 +69,18 @@ export async function clusteredFeatures(count: number): Promise<BenchFeatures> {
   return made;
 }
 
-async function writeRows(path: string, rows: Float32Array): Promise<void> {
+/** Writes float32 rows; the file is there whole or not at all. */
+export async function writeRows(
+  path: string,
+  rows: Float32Array,
+): Promise<void> {
   const bytes = new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength);
   await writeFile(`${path}.part`, bytes);
   await rename(`${path}.part`, path);
 }
 
-async function exists(path: string): Promise<boolean> {
+/** Whether there is such a file or folder. */
+export async function exists(path: string): Promise<boolean> {
   return stat(path).then(
     () => true,
     () => false,

@@ -1,9 +1,10 @@
-import { stat } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join, resolve } from "node:path";
 
 import { FaissIndex } from "#index/faiss";
 import { hnswDefaults, type IndexSpec } from "#index/index-kinds";
+
+import { exists } from "./index-data.js";
 
 /** How every graph of the bench is built: what all three libraries can be told. */
 export const GRAPH = { m: 32, efConstruction: 200 } as const;
@@ -39,7 +40,7 @@ async function ours(
   file: string,
 ): Promise<SearchedLibrary> {
   let index: FaissIndex;
-  if (spec.kind === "hnsw" && (await isFile(file)))
+  if (spec.kind === "hnsw" && (await exists(file)))
     index = await FaissIndex.load(file);
   else {
     index = FaissIndex.create(spec, dimension);
@@ -76,7 +77,7 @@ async function hnswlib(
     HierarchicalNSW: new (space: string, dimension: number) => HnswlibIndex;
   };
   const index = new HierarchicalNSW("ip", dimension);
-  if (await isFile(file)) index.readIndexSync(file);
+  if (await exists(file)) index.readIndexSync(file);
   else {
     const count = rows.length / dimension;
     index.initIndex(count, GRAPH.m, GRAPH.efConstruction);
@@ -128,7 +129,7 @@ async function usearch(
       expansion_search: effort,
       multi: false,
     });
-  if (!(await isFile(file))) {
+  if (!(await exists(file))) {
     const built = open(64);
     const keys = BigUint64Array.from(
       { length: rows.length / dimension },
@@ -167,11 +168,4 @@ export type LibraryName = keyof typeof libraries;
 /** Where a library's graph over some rows is kept. */
 export function graphFile(rows: string, name: LibraryName): string {
   return join(`${rows}.${name.replace(/[^a-z]+/gi, "-")}.graph`);
-}
-
-async function isFile(path: string): Promise<boolean> {
-  return stat(path).then(
-    () => true,
-    () => false,
-  );
 }
