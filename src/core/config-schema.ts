@@ -269,6 +269,14 @@ const store = nested({
     [0, UNBOUNDED],
     facts("bytes", "free on the store's disk under which writes are refused"),
   ),
+  compactAfterMs: whole(
+    3_600_000,
+    [0, 86_400_000],
+    facts(
+      "ms",
+      "that the bytes of a forgotten identity may stay in free pages; then writes wait for one copy of the store",
+    ),
+  ),
 });
 
 const backup = nested({

@@ -1,5 +1,14 @@
+import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
-import { mkdir, open as openFile, stat, statfs } from "node:fs/promises";
+import {
+  mkdir,
+  open as openFile,
+  readdir,
+  rename,
+  rm,
+  stat,
+  statfs,
+} from "node:fs/promises";
 import { join } from "node:path";
 
 import { open, type Database, type Key, type RootDatabase } from "lmdb";
@@ -72,6 +81,15 @@ const openingBytes = 1 << 20;
 
 const maxTables = 64;
 
+/** Folders of compaction beside data.mdb; what a crash leaves of them the next start removes. */
+const copyPrefix = "compacting-";
+
+async function removeCopies(path: string): Promise<void> {
+  for (const name of await readdir(path))
+    if (name.startsWith(copyPrefix))
+      await rm(join(path, name), { recursive: true, force: true });
+}
+
 function keyOf(key: StoreKey): Key {
   return typeof key === "object" ? [...key] : key;
 }
@@ -126,43 +144,103 @@ async function causeOf(error: unknown): Promise<unknown> {
   }
 }
 
+/** An open LMDB environment with its tables; compaction puts another one in its place. */
+class Environment {
+  readonly root: RootDatabase;
+  readonly databases = new Map<string, Database>();
+  #ranges = 0;
+  #retired: (() => void) | undefined;
+
+  /** @param path  of the folder that holds data.mdb */
+  constructor(path: string) {
+    this.root = open({
+      path,
+      noSubdir: false,
+      encoding: "binary",
+      maxDbs: maxTables,
+      // A commit is then fsynced by LMDB itself before it counts, in the order LMDB was made for.
+      overlappingSync: false,
+      // With it lmdb starts commits of its own, whose failure nobody can catch: it would end the process.
+      eventTurnBatching: false,
+    });
+  }
+
+  database(name: string, encoding: ValueEncoding): Database {
+    const known = this.databases.get(name);
+    if (known !== undefined) return known;
+    const database = this.root.openDB({
+      name,
+      encoding: encoding === "bytes" ? "binary" : "msgpack",
+    });
+    this.databases.set(name, database);
+    return database;
+  }
+
+  /** Runs a range's iteration; `close` waits for it. */
+  *iterate<Item>(items: () => Iterable<Item>): Iterable<Item> {
+    this.#ranges++;
+    try {
+      yield* items();
+    } finally {
+      this.#ranges--;
+      if (this.#ranges === 0) this.#retired?.();
+    }
+  }
+
+  /** Waits for ranges that are still read: what they give is of the time they began. */
+  async close(): Promise<void> {
+    if (this.#ranges > 0)
+      await new Promise<void>((resolve) => (this.#retired = resolve));
+    await this.root.close();
+  }
+}
+
 class StoreTable<Value> implements Table<Value> {
   readonly name: string;
-  readonly database: Database;
-  readonly #assertOpen: () => void;
+  readonly #encoding: ValueEncoding;
+  readonly #environment: () => Environment;
 
-  constructor(name: string, database: Database, assertOpen: () => void) {
+  /** @param environment  the present one; throws where the store is closed */
+  constructor(
+    name: string,
+    encoding: ValueEncoding,
+    environment: () => Environment,
+  ) {
     this.name = name;
-    this.database = database;
-    this.#assertOpen = assertOpen;
+    this.#encoding = encoding;
+    this.#environment = environment;
   }
 
   get(key: StoreKey): Value | undefined {
-    this.#assertOpen();
-    return this.database.get(keyOf(key)) as Value | undefined;
+    return this.#database().get(keyOf(key)) as Value | undefined;
   }
 
   has(key: StoreKey): boolean {
-    this.#assertOpen();
-    return this.database.doesExist(keyOf(key));
+    return this.#database().doesExist(keyOf(key));
   }
 
   *range(range: KeyRange = {}): Iterable<{ key: StoreKey; value: Value }> {
-    this.#assertOpen();
-    for (const { key, value } of this.database.getRange(rangeOf(range)))
+    const environment = this.#environment();
+    const database = environment.database(this.name, this.#encoding);
+    for (const { key, value } of environment.iterate(() =>
+      database.getRange(rangeOf(range)),
+    ))
       yield { key: key as StoreKey, value: value as Value };
   }
 
   count(range: KeyRange = {}): number {
-    this.#assertOpen();
-    return this.database.getKeysCount(rangeOf(range));
+    return this.#database().getKeysCount(rangeOf(range));
+  }
+
+  #database(): Database {
+    return this.#environment().database(this.name, this.#encoding);
   }
 }
 
 /** The LMDB environment of one data folder (`<folder>/store/`), owned by one process at a time. */
 export class Store {
   readonly folder: string;
-  readonly #environment: RootDatabase;
+  #environment: Environment;
   readonly #lock: FolderLock;
   readonly #minFreeBytes: number;
   readonly #freeBytes: (folder: string) => Promise<number>;
@@ -171,14 +249,18 @@ export class Store {
     string,
     { encoding: ValueEncoding; table: StoreTable<unknown> }
   >();
-  readonly #databases = new Map<string, Database>();
   readonly #underWay = new Set<Promise<unknown>>();
+  #compacting: Promise<void> | undefined;
+  /** Environments that compaction has replaced and that are still read. */
+  readonly #closing = new Set<Promise<void>>();
+  /** Where compaction opened the present one: its lock file is there. */
+  #copy: string | undefined;
   #writable = true;
   #closed: Promise<void> | undefined;
 
   private constructor(
     folder: string,
-    environment: RootDatabase,
+    environment: Environment,
     lock: FolderLock,
     options: StoreOptions,
   ) {
@@ -226,16 +308,8 @@ export class Store {
       if (free < openingBytes)
         throw new StoreFullError(folder, free, openingBytes);
       await checkMagic(join(path, "data.mdb"));
-      const environment = open({
-        path,
-        noSubdir: false,
-        encoding: "binary",
-        maxDbs: maxTables,
-        // A commit is then fsynced by LMDB itself before it counts, in the order LMDB was made for.
-        overlappingSync: false,
-        // With it lmdb starts commits of its own, whose failure nobody can catch: it would end the process.
-        eventTurnBatching: false,
-      });
+      await removeCopies(path);
+      const environment = new Environment(path);
       const store = new Store(folder, environment, lock, options);
       // Made now: a disk that takes no writes takes no new table either.
       store.table("probes", "data");
@@ -261,15 +335,13 @@ export class Store {
       assert(known.encoding === encoding, `table ${name} is ${known.encoding}`);
       return known.table;
     }
-    const database = this.#environment.openDB({
-      name,
-      encoding: encoding === "bytes" ? "binary" : "msgpack",
-    });
-    const table = new StoreTable(name, database, () => {
+    const table = new StoreTable(name, encoding, () => {
       this.#assertOpen();
+      return this.#environment;
     });
+    // Made now, not when it is first written: a disk that takes no writes takes no new table either.
+    this.#environment.database(name, encoding);
     this.#tables.set(name, { encoding, table });
-    this.#databases.set(name, database);
     return table;
   }
 
@@ -283,6 +355,9 @@ export class Store {
    * @throws {ClosedError}
    */
   async write<Result>(action: (writer: Writer) => Result): Promise<Result> {
+    this.#assertOpen();
+    while (this.#compacting !== undefined)
+      await this.#compacting.catch(() => undefined);
     this.#assertOpen();
     const writing = this.#write(action);
     this.#underWay.add(writing);
@@ -303,11 +378,12 @@ export class Store {
     const started = performance.now();
     try {
       // Each write's own promise fails with its transaction: only the transaction's is waited for.
-      await this.#environment.batch(() => {
+      const { root, databases } = this.#environment;
+      await root.batch(() => {
         for (const operation of operations)
-          operation(this.#databases).catch(() => undefined);
+          operation(databases).catch(() => undefined);
       });
-      await this.#environment.flushed;
+      await root.flushed;
     } catch (error) {
       throw await this.#failureOf(error);
     }
@@ -347,7 +423,7 @@ export class Store {
     const file = join(path, "data.mdb");
     if (existsSync(file))
       throw new ConfigError("folder of the copy", file, "no store there");
-    const copying = this.#environment.backup(path, true);
+    const copying = this.#environment.root.backup(path, true);
     this.#underWay.add(copying);
     try {
       await copying;
@@ -361,6 +437,54 @@ export class Store {
     } finally {
       this.#underWay.delete(copying);
     }
+  }
+
+  /**
+   * Leaves out of the file what has been removed: afterwards none of its bytes are there.
+   *
+   * A compacted copy takes the file's place by a rename, which is the commit; before it the old file is whole,
+   * after it the new one. Reads go on, writes wait for as long as the copy takes.
+   *
+   * @throws {DiskFullError} there is no room for the copy: everything is as it was
+   */
+  async compact(): Promise<void> {
+    this.#assertOpen();
+    while (this.#compacting !== undefined)
+      await this.#compacting.catch(() => undefined);
+    this.#assertOpen();
+    this.#compacting = this.#compact().finally(() => {
+      this.#compacting = undefined;
+    });
+    await this.#compacting;
+  }
+
+  async #compact(): Promise<void> {
+    await Promise.allSettled([...this.#underWay]);
+    const path = join(this.folder, "store");
+    const copy = join(path, `${copyPrefix}${randomBytes(6).toString("hex")}`);
+    const old = this.#environment;
+    try {
+      await this.copyTo(copy);
+      const inner = join(copy, "store");
+      const fresh = new Environment(inner);
+      for (const [name, { encoding }] of this.#tables)
+        fresh.database(name, encoding);
+      await rename(join(inner, "data.mdb"), join(path, "data.mdb"));
+      await syncFolder(path);
+      this.#environment = fresh;
+    } catch (error) {
+      await rm(copy, { recursive: true, force: true });
+      throw error;
+    }
+    // Ranges that are still read hold the old file open, which has no name any more.
+    const leftover = this.#copy;
+    this.#copy = copy;
+    const closing = old.close().then(async () => {
+      if (leftover !== undefined)
+        await rm(leftover, { recursive: true, force: true });
+    });
+    this.#closing.add(closing);
+    void closing.finally(() => this.#closing.delete(closing));
   }
 
   /** Sizes for metrics; asks the disk. */
@@ -384,7 +508,8 @@ export class Store {
   }
 
   async #close(): Promise<void> {
-    await Promise.allSettled([...this.#underWay]);
+    await this.#compacting?.catch(() => undefined);
+    await Promise.allSettled([...this.#underWay, ...this.#closing]);
     await this.#environment.close();
     this.#lock.release();
   }
@@ -413,9 +538,11 @@ export class Store {
           databaseOf(tables, table.name).remove(keyOf(key)),
         ),
       removeRange: (table, range) => {
-        const database = databaseOf(this.#databases, table.name);
+        const database = databaseOf(this.#environment.databases, table.name);
         for (const key of database.getKeys(rangeOf(range)))
-          operations.push(() => database.remove(key));
+          operations.push((tables) =>
+            databaseOf(tables, table.name).remove(key),
+          );
       },
     };
   }

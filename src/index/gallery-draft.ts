@@ -135,6 +135,24 @@ export class GalleryDraft {
     return chosen.length;
   }
 
+  /** Plans the deletion of an identity's entries for good: no snapshot from before it counts. @returns them */
+  forget(identity: string): readonly Row[] {
+    const stored = [...this.#rows.ofIdentity(identity)]
+      .filter((sequence) => !this.#removed.has(sequence))
+      .flatMap((sequence) => this.#rows.at(sequence) ?? []);
+    const added = [...this.#added.values()]
+      .map(({ row }) => row)
+      .filter((row) => row.identity === identity);
+    const forgotten = [...stored, ...added];
+    for (const row of forgotten) this.#delete(row);
+    if (forgotten.length > 0)
+      this.#record = {
+        ...this.#record,
+        forgottenSequence: this.#record.sequence,
+      };
+    return forgotten;
+  }
+
   /** Plans the deletion of entries whose time is over. @returns how many */
   sweep(): number {
     const over = this.#rows.expired(this.#context.nowUs);

@@ -137,6 +137,14 @@ export class GalleryIndex {
     }
   }
 
+  /** Gives back what removed entries still hold in the index; searches go on. */
+  async compact(): Promise<void> {
+    await this.#compacting;
+    this.#compacting = this.#compact();
+    await this.#compacting;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
   async #compact(): Promise<void> {
     try {
       await this.#main.compact();

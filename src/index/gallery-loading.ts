@@ -1,15 +1,21 @@
 import type { Log } from "#core/log";
 
 import { SnapshotCorruptError } from "./errors.js";
-import type { IndexFactory } from "./gallery-index.js";
+import type { GalleryContext } from "./gallery-context.js";
+import { GalleryIndex, type IndexFactory } from "./gallery-index.js";
+import { catchUp } from "./gallery-rebuild.js";
 import {
   keysOfGallery,
   type GalleryRecord,
   type GalleryTables,
 } from "./gallery-records.js";
 import { GalleryRows } from "./gallery-rows.js";
-import type { SnapshotState } from "./gallery-snapshots.js";
-import { loadSnapshot } from "./snapshot.js";
+import {
+  GallerySnapshots,
+  snapshotFolder,
+  type SnapshotState,
+} from "./gallery-snapshots.js";
+import { deleteSnapshots, loadSnapshot } from "./snapshot.js";
 import { Turns } from "./turns.js";
 import type { VectorIndex } from "./vector-index.js";
 
@@ -17,7 +23,7 @@ import type { VectorIndex } from "./vector-index.js";
 const decodedAtOnce = 256;
 
 /** Every entry of a gallery, from the store. */
-export async function loadRows(
+async function loadRows(
   tables: GalleryTables,
   record: GalleryRecord,
 ): Promise<GalleryRows> {
@@ -34,7 +40,7 @@ export async function loadRows(
 }
 
 /** Where an index comes from at start. */
-export interface LoadOptions {
+interface LoadOptions {
   readonly snapshots: string;
   readonly factory: IndexFactory;
   readonly log: Pick<Log, "info" | "warn">;
@@ -43,7 +49,7 @@ export interface LoadOptions {
 }
 
 /** The index of a gallery: its newest snapshot, or an empty one; `catchUp` is still to come. */
-export async function loadIndex(
+async function loadIndex(
   record: GalleryRecord,
   options: LoadOptions,
 ): Promise<{ index: VectorIndex; snapshot: SnapshotState }> {
@@ -57,6 +63,14 @@ export async function loadIndex(
     const snapshot = await loadSnapshot(snapshots);
     if (snapshot === undefined) return empty();
     const { index, facts, takenAtMs } = snapshot;
+    if (facts.sequence < (record.forgottenSequence ?? 0)) {
+      await index.close();
+      await deleteSnapshots(snapshots);
+      log.info("snapshot holds what has been forgotten, rebuilding", {
+        gallery: record.name,
+      });
+      return empty();
+    }
     const wanted = JSON.stringify(record.index);
     if (
       index.dimension === record.dimension &&
@@ -74,4 +88,51 @@ export async function loadIndex(
     log.warn(`${error.message}; rebuilding`, { gallery: record.name });
     return empty();
   }
+}
+
+/** What a gallery consists of once it is loaded. */
+export interface GalleryParts {
+  readonly rows: GalleryRows;
+  readonly index: GalleryIndex;
+  readonly snapshots: GallerySnapshots;
+  readonly indexBytes: number;
+}
+
+/** How often a start says how far an index is. */
+const saidEveryMs = 5000;
+
+/**
+ * Reads a gallery's entries and brings its index to them; what takes long says in the log how far it is.
+ *
+ * @param onIndexed  told how many entries a snapshot did not have and the index now has, of how many
+ */
+export async function loadParts(
+  context: GalleryContext,
+  record: GalleryRecord,
+  onIndexed: (count: number, of: number) => void = () => undefined,
+): Promise<GalleryParts> {
+  const { tables, factory, hasSnapshots, log, clock } = context;
+  const rows = await loadRows(tables, record);
+  const folder = snapshotFolder(context.store, record);
+  const { index: main, snapshot } = await loadIndex(record, {
+    ...{ factory, log, hasSnapshots },
+    snapshots: folder,
+  });
+  let done = 0;
+  let saidMs = clock.monotonic();
+  await catchUp(main, { rows, record, tables }, (count, of) => {
+    done += count;
+    onIndexed(count, of);
+    if (clock.monotonic() - saidMs < saidEveryMs) return;
+    saidMs = clock.monotonic();
+    log.info("index is being built", { gallery: record.name, done, of });
+  });
+  const tail = factory({ kind: "flat" }, record.dimension);
+  const index = new GalleryIndex(main, tail, (id) => rows.at(id) !== undefined);
+  return {
+    rows,
+    index,
+    snapshots: new GallerySnapshots(folder, snapshot),
+    indexBytes: (await index.facts()).sizeBytes,
+  };
 }

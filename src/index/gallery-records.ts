@@ -12,6 +12,8 @@ export interface GalleryRecord extends Required<
   readonly autoIndex?: true;
   /** What the index is being rebuilt to; left out: nothing else than it is. */
   readonly nextIndex?: IndexSpec;
+  /** Snapshots from before this write hold what has been forgotten; left out: nothing was. */
+  readonly forgottenSequence?: number;
   readonly defaultTtlMs: number | undefined;
   /** First part of its entries' keys; never used for another gallery. */
   readonly number: number;
@@ -68,6 +70,7 @@ export function factsOf(
   | "deletedCount"
   | "autoIndex"
   | "nextIndex"
+  | "forgottenSequence"
 > {
   const {
     number: _number,
@@ -76,6 +79,7 @@ export function factsOf(
     deletedCount: _deleted,
     autoIndex: _auto,
     nextIndex: _next,
+    forgottenSequence: _forgotten,
     ...facts
   } = record;
   return facts;

@@ -29,6 +29,7 @@ export interface SnapshotState {
 export class GallerySnapshots {
   readonly #folder: string;
   #state: SnapshotState;
+  #mustCompact = false;
   #turn: Promise<unknown> = Promise.resolve();
 
   /** @param state  of the snapshot that the index was loaded from */
@@ -48,6 +49,26 @@ export class GallerySnapshots {
     return turn;
   }
 
+  /** Whether the index holds features that no snapshot may have: one waits for the index's compaction. */
+  get mustCompact(): boolean {
+    return this.#mustCompact;
+  }
+
+  /** Removes every snapshot, and keeps what was removed from the index out of the next. Within a turn. */
+  async forget(): Promise<void> {
+    this.#mustCompact = true;
+    await this.remove();
+  }
+
+  /** Compacts the index where something was forgotten in it. Within a turn. */
+  async compact(index: GalleryIndex): Promise<void> {
+    if (!this.#mustCompact) return;
+    // The entries that wait for the index may have been forgotten on their way.
+    await index.room(0);
+    await index.compact();
+    this.#mustCompact = false;
+  }
+
   /** Waits until the index holds the gallery's last write and saves it; nothing where that is saved. Within a turn. */
   async save(
     index: GalleryIndex,
@@ -55,6 +76,7 @@ export class GallerySnapshots {
     nowMs: number,
   ): Promise<void> {
     if (sequence === this.#state.sequence) return;
+    await this.compact(index);
     await index.indexed(sequence);
     await saveSnapshot(this.#folder, index.main, { name, sequence });
     this.#state = { sequence, takenAtMs: nowMs };

@@ -15,6 +15,7 @@ import {
 } from "./errors.js";
 import { ExactIndex } from "./exact.js";
 import { FaissIndex, faissMissing } from "./faiss.js";
+import { Forgetting, type Forgotten } from "./forgetting.js";
 import { Gallery } from "./gallery.js";
 import type { GalleryContext } from "./gallery-context.js";
 import {
@@ -45,6 +46,8 @@ export interface GalleryStoreOptions {
   readonly flatBelow?: number;
   /** Told once that a gallery with an automatic index has outgrown it; default: it stays as it is. */
   readonly onOutgrown?: (gallery: string) => void;
+  /** How long the bytes of what was forgotten may stay on the disk while nothing starts anew. Default 1 h. */
+  readonly compactAfterMs?: number;
   /** Default 256. */
   readonly maxGalleries?: number;
   /** Told how many entries a write has deleted because their time was over. */
@@ -66,6 +69,7 @@ export class GalleryStore {
   readonly #maxGalleries: number;
   readonly #galleries = new Map<string, Gallery>();
   readonly #making = new Set<string>();
+  readonly #forgetting: Forgetting;
   readonly #sweeper: NodeJS.Timeout;
   #closed: Promise<void> | undefined;
 
@@ -74,6 +78,11 @@ export class GalleryStore {
     this.#store = store;
     this.#maxGalleries = options.maxGalleries ?? 256;
     this.requests = new RequestLog(store, clock);
+    this.#forgetting = new Forgetting(
+      store,
+      clock,
+      options.compactAfterMs ?? 3_600_000,
+    );
     const ulid = monotonicFactory();
     const missing = binding === "onnxruntime" ? undefined : faissMissing();
     const hasFaiss = binding !== "onnxruntime" && missing === undefined;
@@ -117,6 +126,7 @@ export class GalleryStore {
   ): Promise<GalleryStore> {
     const galleries = new GalleryStore(store, options);
     const { tables } = galleries.#context;
+    await galleries.#forgetting.compactAtStart(options.log);
     const numbers = new Set<number>();
     for (const { value } of [...tables.galleries.range()]) {
       numbers.add(value.number);
@@ -268,11 +278,35 @@ export class GalleryStore {
     }
   }
 
-  /** Deletes expired entries and old request ids; runs by itself twice a minute. */
+  /**
+   * Forgets an identity: its entries and kept crops, the answers that name it, and snapshots that hold it.
+   *
+   * @param gallery  undefined: in every gallery
+   * @throws {GalleryNotFoundError} @throws {StoreFullError} @throws {StoreReadOnlyError}
+   */
+  async forget(identity: string, gallery?: string): Promise<Forgotten> {
+    this.#assertOpen();
+    const galleries =
+      gallery === undefined ? this.known() : [await this.get(gallery)];
+    return this.#forgetting.forget(identity, {
+      galleries,
+      gallery: gallery ?? "",
+      requests: this.requests,
+    });
+  }
+
+  /** Leaves out of indexes and store, and so of the disk, what has been forgotten; searches go on, writes wait. */
+  async compact(): Promise<void> {
+    this.#assertOpen();
+    await this.#forgetting.compact(this.known());
+  }
+
+  /** Deletes expired entries and old request ids, compacts where it is time; runs by itself twice a minute. */
   async sweep(): Promise<void> {
     if (this.#closed !== undefined) return;
     for (const gallery of this.known()) await gallery.sweep();
     await this.requests.sweep();
+    if (this.#forgetting.isDue) await this.#forgetting.compact(this.known());
   }
 
   /** Writes snapshots of indexes that moved, closes every gallery (not the store); idempotent. */

@@ -14,8 +14,8 @@ import { checkGallery } from "./gallery-check.js";
 import type { GalleryContext } from "./gallery-context.js";
 import { GalleryDraft } from "./gallery-draft.js";
 import { entryOf } from "./gallery-entry.js";
-import { GalleryIndex } from "./gallery-index.js";
-import { loadIndex, loadRows } from "./gallery-loading.js";
+import type { GalleryIndex } from "./gallery-index.js";
+import { loadParts, type GalleryParts } from "./gallery-loading.js";
 import { factsOf, type GalleryRecord } from "./gallery-records.js";
 import type { GalleryRows, Row } from "./gallery-rows.js";
 import { searchRanked } from "./gallery-groups.js";
@@ -39,11 +39,7 @@ import type {
 } from "./gallery-types.js";
 import { noteLastSequence, removeEntries } from "./gallery-removal.js";
 import { buildBeside, catchUp } from "./gallery-rebuild.js";
-import {
-  GallerySnapshots,
-  snapshotFolder,
-  type SnapshotState,
-} from "./gallery-snapshots.js";
+import type { GallerySnapshots, SnapshotState } from "./gallery-snapshots.js";
 import { changedRecord } from "./gallery-update.js";
 import { hnswDefaults, indexKinds, type IndexSpec } from "./index-kinds.js";
 import { ReadWriteGate } from "./read-write-gate.js";
@@ -60,7 +56,7 @@ export class Gallery {
   readonly #queue = new WriteQueue((writes) => this.#commit(writes));
   readonly #snapshots: GallerySnapshots;
   #record: GalleryRecord;
-  #indexBytes = 0;
+  #indexBytes: number;
   #rebuilds = 0;
   /** Said once: what comes of it is the listener's. */
   #isOutgrown = false;
@@ -71,14 +67,14 @@ export class Gallery {
   private constructor(
     context: GalleryContext,
     record: GalleryRecord,
-    rows: GalleryRows,
-    loaded: { index: GalleryIndex; snapshots: GallerySnapshots },
+    parts: GalleryParts,
   ) {
     this.#context = context;
     this.#record = record;
-    this.#rows = rows;
-    this.#index = loaded.index;
-    this.#snapshots = loaded.snapshots;
+    this.#rows = parts.rows;
+    this.#index = parts.index;
+    this.#snapshots = parts.snapshots;
+    this.#indexBytes = parts.indexBytes;
   }
 
   /**
@@ -91,28 +87,8 @@ export class Gallery {
     record: GalleryRecord,
     onIndexed?: (count: number, of: number) => void,
   ): Promise<Gallery> {
-    const { tables, factory, hasSnapshots, log } = context;
-    const rows = await loadRows(tables, record);
-    const folder = snapshotFolder(context.store, record);
-    const { index: main, snapshot } = await loadIndex(record, {
-      snapshots: folder,
-      factory,
-      log,
-      hasSnapshots,
-    });
-    await catchUp(main, { rows, record, tables }, onIndexed);
-    const tail = factory({ kind: "flat" }, record.dimension);
-    const index = new GalleryIndex(
-      main,
-      tail,
-      (id) => rows.at(id) !== undefined,
-    );
-    const gallery = new Gallery(context, record, rows, {
-      index,
-      snapshots: new GallerySnapshots(folder, snapshot),
-    });
-    gallery.#indexBytes = (await index.facts()).sizeBytes;
-    return gallery;
+    const parts = await loadParts(context, record, onIndexed);
+    return new Gallery(context, record, parts);
   }
 
   get name(): string {
@@ -265,6 +241,41 @@ export class Gallery {
       },
       inTransaction,
     );
+  }
+
+  /**
+   * Deletes an identity's entries for good; resolves when that is on disk and no snapshot holds them.
+   *
+   * Their bytes leave the index and the store's file with `compactIndex` and the store's compaction.
+   *
+   * @returns the entries, which are gone
+   */
+  async forget(
+    identity: string,
+    inTransaction: InTransaction<readonly Row[]>,
+  ): Promise<readonly Row[]> {
+    this.#assertOpen();
+    const forgotten = await this.#write(
+      1,
+      (draft) => draft.forget(identity),
+      inTransaction,
+    );
+    if (forgotten.length > 0)
+      await this.#snapshots.inTurn(() => this.#snapshots.forget());
+    return forgotten;
+  }
+
+  /** The entries of an identity, without features and crops. */
+  rowsOf(identity: string): readonly Row[] {
+    return [...this.#rows.ofIdentity(identity)].flatMap(
+      (sequence) => this.#rows.at(sequence) ?? [],
+    );
+  }
+
+  /** Takes what was forgotten out of the index; nothing where nothing was. Searches and writes go on. */
+  async compactIndex(): Promise<void> {
+    this.#assertOpen();
+    await this.#snapshots.inTurn(() => this.#snapshots.compact(this.#index));
   }
 
   /** Deletes what has expired. */
@@ -457,7 +468,8 @@ export class Gallery {
     await this.#queue.idle();
     const { log } = this.#context;
     const isBuilt = !indexKinds[this.#record.index.kind].exact;
-    if (isBuilt && this.#rows.size > 0) {
+    // Compacting what was forgotten would take as long as the rebuild that the next start makes instead.
+    if (isBuilt && this.#rows.size > 0 && !this.#snapshots.mustCompact) {
       try {
         await this.#snapshots.inTurn(() => this.#snapshot());
       } catch (error) {

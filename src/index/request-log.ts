@@ -4,6 +4,7 @@ import type { Clock } from "#core/clock";
 import type { Store, Table, Writer } from "#core/store";
 
 import { RequestIdReusedError } from "./errors.js";
+import { Turns } from "./turns.js";
 
 /** Puts the response of a request into the write's own transaction. */
 export type KeepResponse = (writer: Writer, response: Uint8Array) => void;
@@ -25,6 +26,8 @@ interface KeptResponse {
 // api.md section 2: "The server keeps the response for 24 h".
 const keptForMs = 24 * 60 * 60 * 1000;
 const sweptAtOnce = 256;
+/** Responses looked through in one turn of the main thread. */
+const scannedAtOnce = 64;
 
 /** Responses kept for 24 h by request id, in the transaction of the write they answer. */
 export class RequestLog {
@@ -83,6 +86,39 @@ export class RequestLog {
     }
   }
 
+  /**
+   * Removes every response that names something: the same id then makes its call again.
+   *
+   * @param name  as a string field of a protobuf message holds it
+   * @returns     how many were removed
+   */
+  async forget(name: string): Promise<number> {
+    const text = Buffer.from(name);
+    const field = Buffer.concat([lengthPrefix(text.length), text]);
+    const turns = new Turns(scannedAtOnce);
+    let removed = 0;
+    let found: { readonly id: string; readonly keptAtMs: number }[] = [];
+    const flush = async () => {
+      const listed = found;
+      found = [];
+      removed += listed.length;
+      await this.#store.write((writer) => {
+        for (const { id, keptAtMs } of listed) {
+          writer.remove(this.#table, id);
+          writer.remove(this.#times, [keptAtMs, id]);
+        }
+      });
+    };
+    for (const { key, value } of this.#table.range()) {
+      if (Buffer.from(value.response).includes(field))
+        found.push({ id: String(key), keptAtMs: value.keptAtMs });
+      if (found.length >= sweptAtOnce) await flush();
+      if (turns.isOver) await turns.next();
+    }
+    if (found.length > 0) await flush();
+    return removed;
+  }
+
   /** Forgets what is older than 24 h. */
   async sweep(): Promise<void> {
     const end = [this.#clock.now() - keptForMs + 1];
@@ -100,4 +136,15 @@ export class RequestLog {
       });
     }
   }
+}
+
+/** How protobuf writes a length. */
+function lengthPrefix(length: number): Uint8Array {
+  const bytes: number[] = [];
+  let rest = length;
+  while (rest >= 128) {
+    bytes.push((rest % 128) + 128);
+    rest = Math.floor(rest / 128);
+  }
+  return Uint8Array.from([...bytes, rest]);
 }

@@ -161,7 +161,8 @@ function least(positions: readonly number[], values: Float32Array): number {
   return positions.reduce((a, at) => Math.min(a, values[at]), Infinity);
 }
 
-function meanDirection(members: readonly MemoryRow[]): Float32Array {
+/** The mean of rows' features, then L2. @returns float32 [D] */
+export function meanDirection(members: readonly MemoryRow[]): Float32Array {
   const mean = new Float32Array(members[0].feature.length);
   for (const { feature } of members)
     for (let d = 0; d < mean.length; d++) mean[d] += feature[d];

@@ -13,6 +13,7 @@ import {
 } from "./online-clusters.js";
 import { DriftMonitor } from "./online-drift.js";
 import { ClusteringGoneError, ClusterNotFoundError } from "./online-errors.js";
+import { withoutRows, type IsForgottenRow } from "./online-forgetting.js";
 import { faissNeighbours, type FindNeighbours } from "./online-neighbours.js";
 import { MemoryRows, type MemoryRow, type SeenCrop } from "./online-rows.js";
 import { MemoryStore, type MemoryState } from "./online-store.js";
@@ -233,6 +234,39 @@ export class OnlineMemory {
     const last = this.#clusterings.at(-1);
     const position = last === undefined ? -1 : positionOf(last, row);
     return last === undefined || position < 0 ? -1 : last.clusterIds[position];
+  }
+
+  /**
+   * Forgets rows, and takes them out of the clusterings; resolves when that is on disk.
+   *
+   * @returns how many there were
+   * @throws {StoreFullError} @throws {StoreReadOnlyError} they are tried again with the next write
+   */
+  async forget(isForgotten: IsForgottenRow): Promise<number> {
+    // A clustering under way would bring them back.
+    await this.#last.catch(() => undefined);
+    const gone = new Set(
+      this.#rows
+        .sorted()
+        .filter(isForgotten)
+        .map(({ row }) => row),
+    );
+    if (gone.size === 0) return 0;
+    this.#rows.forget(gone);
+    while (this.#flushing !== undefined) await this.#flushing;
+    this.#flushing = this.#store.writeRows(this.#rows, this.#state());
+    try {
+      await this.#flushing;
+    } finally {
+      this.#flushing = undefined;
+    }
+    const clusterings = this.#clusterings.map((one) =>
+      withoutRows(one, gone, (row) => this.#rows.get(row)),
+    );
+    for (const one of clusterings)
+      await this.#store.writeClustering(one, this.#state());
+    this.#clusterings = clusterings;
+    return gone.size;
   }
 
   /**

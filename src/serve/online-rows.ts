@@ -103,6 +103,18 @@ export class MemoryRows {
     return "moved";
   }
 
+  /** Takes rows away, as if they had never been seen. */
+  forget(numbers: Iterable<number>): void {
+    for (const number of numbers) {
+      const row = this.#rows.get(number);
+      if (row === undefined) continue;
+      this.#rows.delete(number);
+      if (row.trackId !== "") this.#byTrack.delete(trackKey(row));
+      this.#dirty.delete(number);
+      this.#removed.add(number);
+    }
+  }
+
   /** Rows to write and numbers to remove since the last call; the caller owns the lists. */
   takeChanges(): {
     readonly changed: readonly number[];

@@ -1,5 +1,7 @@
 import type { Store, StoreKey, Table } from "#core/store";
+import { Turns } from "#index/turns";
 import type { MemoryCluster, MemoryClustering } from "./online-clusters.js";
+import type { IsForgottenRow } from "./online-forgetting.js";
 import type { MemoryRow, MemoryRows } from "./online-rows.js";
 
 /** What the store holds of a memory beside rows and clusterings. */
@@ -147,6 +149,46 @@ export class MemoryStore {
   #stored({ row: _, feature, ...facts }: MemoryRow): StoredRow {
     return { ...facts, seen: this.#seen++, feature: bytesOf(feature) };
   }
+}
+
+/** Stored rows decoded in one turn of the main thread. */
+const DECODED_AT_ONCE = 64;
+
+/**
+ * Forgets rows of every memory while no online mode runs; clusterings that they were part of go whole, and are
+ * made anew when one does.
+ *
+ * @returns how many there were
+ * @throws {StoreFullError} @throws {StoreReadOnlyError}
+ */
+export async function forgetStoredRows(
+  store: Store,
+  isForgotten: IsForgottenRow,
+): Promise<number> {
+  const rows = store.table<StoredRow>("memory-rows", "data");
+  const clusterings = store.table<StoredClustering>(
+    "memory-clusterings",
+    "data",
+  );
+  const turns = new Turns(DECODED_AT_ONCE);
+  const gone: StoreKey[] = [];
+  for (const { key, value } of rows.range()) {
+    if (isForgotten(value)) gone.push(key);
+    if (turns.isOver) await turns.next();
+  }
+  if (gone.length === 0) return 0;
+  const names = new Set(
+    gone.map((key) => (Array.isArray(key) ? String(key[0]) : "")),
+  );
+  await store.write((writer) => {
+    for (const key of gone) writer.remove(rows, key);
+    for (const name of names)
+      writer.removeRange(clusterings, {
+        start: [name, 0],
+        end: [name, Number.MAX_SAFE_INTEGER],
+      });
+  });
+  return gone.length;
 }
 
 function numberOf(key: StoreKey): number {

@@ -3,6 +3,7 @@ import type { Config } from "#core/config";
 import type { Log } from "#core/log";
 import type { Store } from "#core/store";
 import type { Telemetry } from "#core/telemetry";
+import type { IsForgottenRow } from "./online-forgetting.js";
 import { MemoryNotFoundError } from "./online-errors.js";
 import { OnlineMemory } from "./online-memory.js";
 import type { FindNeighbours } from "./online-neighbours.js";
@@ -75,6 +76,13 @@ export class OnlineMode {
   /** All memories, by model name. */
   list(): readonly OnlineMemory[] {
     return [...this.#memories.values()];
+  }
+
+  /** Forgets rows of every memory. @returns how many there were @throws {StoreFullError} @throws {StoreReadOnlyError} */
+  async forget(isForgotten: IsForgottenRow): Promise<number> {
+    let count = 0;
+    for (const memory of this.list()) count += await memory.forget(isForgotten);
+    return count;
   }
 
   /** Writes what is left of every memory; idempotent. */

@@ -37,11 +37,7 @@ const table = {
     deadlineMs: 5000,
     unsupported: "use ListEntries and count",
   },
-  "GalleryService/ForgetIdentity": {
-    role: "admin",
-    deadlineMs: 60_000,
-    unsupported: "use DeleteEntries by identity in each gallery",
-  },
+  "GalleryService/ForgetIdentity": { role: "admin", deadlineMs: 60_000 },
   "ModelService/ListModels": { role: "reader", deadlineMs: 5000 },
   "ModelService/GetModel": { role: "reader", deadlineMs: 2000 },
   "ModelService/LoadModel": {

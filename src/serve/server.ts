@@ -224,6 +224,7 @@ async function openParts(
     exactBelow: config.search.exactBelow,
     tail: config.search.tail,
     flatBelow: config.index.flatBelow,
+    compactAfterMs: config.store.compactAfterMs,
     onOutgrown: (name) => rebuilds.outgrown(name),
     maxGalleries: config.limits.galleries,
     onExpire: (gallery, entries) =>

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmod, mkdir, writeFile } from "node:fs/promises";
+import { chmod, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -154,4 +154,66 @@ describe("store", () => {
         await assert.rejects(Store.open(folder), { code: "STORE_READ_ONLY" });
       }),
   );
+
+  test("leaves removed bytes out of its file when it is compacted, while it is read and written", () =>
+    inFolder(async (folder) => {
+      let store = await Store.open(folder, { minFreeBytes: 0 });
+      const table = store.table("bytes", "bytes");
+      const value = (i: number) => Buffer.from(`value ${i} `.repeat(50));
+      await store.write((writer) => {
+        for (let i = 0; i < 200; i++) writer.put(table, i, value(i));
+      });
+      await store.write((writer) => {
+        for (let i = 0; i < 200; i += 2) writer.remove(table, i);
+      });
+      const bytes = () => readFile(join(folder, "store", "data.mdb"));
+      assert.ok((await bytes()).includes("value 8 "));
+      const reading = table.range();
+      const seen: unknown[] = [];
+      for (const { key } of reading) {
+        // In the middle of a range: it goes on over what it began with.
+        if (seen.length === 3) {
+          const compacting = store.compact();
+          const writing = store.write((writer) =>
+            writer.put(table, 8, value(9)),
+          );
+          await Promise.all([compacting, writing, store.compact()]);
+          assert.deepEqual(table.get(8), value(9));
+        }
+        seen.push(key);
+      }
+      assert.deepEqual(
+        seen,
+        Array.from({ length: 100 }, (_, i) => 2 * i + 1),
+      );
+      assert.ok(!(await bytes()).includes("value 8 "));
+      assert.ok((await bytes()).includes("value 7 "));
+      await store.close();
+      await mkdir(join(folder, "store", "compacting-cut-off"));
+      store = await Store.open(folder, { minFreeBytes: 0 });
+      const again = store.table("bytes", "bytes");
+      assert.equal(again.count(), 101);
+      assert.deepEqual(again.get(8), value(9));
+      assert.deepEqual((await readdir(join(folder, "store"))).sort(), [
+        "data.mdb",
+        "lock.mdb",
+      ]);
+      await store.write((writer) => writer.put(again, 1000, value(1)));
+      await store.close();
+    }));
+
+  test("is copied into a folder of its own, once, and not after it is closed", () =>
+    inFolder(async (folder) => {
+      const store = await Store.open(folder, { minFreeBytes: 0 });
+      const table = store.table("bytes", "bytes");
+      await store.write((writer) => writer.put(table, 1, Uint8Array.of(1)));
+      const copy = join(folder, "copy");
+      await store.copyTo(copy);
+      await assert.rejects(store.copyTo(copy), { code: "CONFIG_INVALID" });
+      await store.close();
+      await assert.rejects(store.compact(), { code: "CLOSED" });
+      const other = await Store.open(copy, { minFreeBytes: 0 });
+      assert.deepEqual([...(other.table("bytes", "bytes").get(1) ?? [])], [1]);
+      await other.close();
+    }));
 });

@@ -22,6 +22,7 @@ import type { ServiceContext } from "./context.js";
 import { serviceDefinition } from "./definitions.js";
 import { enroll } from "./enroll.js";
 import { streamEnroll } from "./stream-enroll.js";
+import { forgetIdentity } from "./forget-identity.js";
 import { identified, openGallery, showGallery } from "./open-gallery.js";
 import { updateGallery } from "./update-gallery.js";
 
@@ -93,7 +94,9 @@ export function galleryService(
     StreamEnroll: streamEnroll(context),
     UpdateEntries: rejectUnary(context, "GalleryService/UpdateEntries"),
     ListIdentities: rejectUnary(context, "GalleryService/ListIdentities"),
-    ForgetIdentity: rejectUnary(context, "GalleryService/ForgetIdentity"),
+    ForgetIdentity: unary(context, "GalleryService/ForgetIdentity", (request) =>
+      forgetIdentity(context, request),
+    ),
   };
 }
 

@@ -1,0 +1,90 @@
+import { FieldInvalidError } from "../errors.js";
+import { requireId, requireName, timestamp } from "../fields.js";
+import type { ForgetIdentityRequest__Output } from "../generated/reid/v1/ForgetIdentityRequest.js";
+import type { ForgetIdentityResponse } from "../generated/reid/v1/ForgetIdentityResponse.js";
+import { rowsOfTracks, type IsForgottenRow } from "../online-forgetting.js";
+import { forgetStoredRows } from "../online-store.js";
+import type { ServiceContext } from "./context.js";
+
+/** Of the reason that goes into the log. */
+const REASON_BYTES = 200;
+
+/**
+ * Forgets an identity: entries, kept crops, memory rows of their tracks, answers that name it.
+ *
+ * The name itself is logged nowhere; the receipt is.
+ */
+export async function forgetIdentity(
+  context: ServiceContext,
+  request: ForgetIdentityRequest__Output,
+): Promise<ForgetIdentityResponse> {
+  const { galleries, online, store, telemetry, log } = context;
+  const identity = requireId(request.identity, "identity");
+  const name =
+    request.gallery === ""
+      ? undefined
+      : requireName(request.gallery, "gallery");
+  const { reason } = request;
+  const reasonBytes = Buffer.byteLength(reason);
+  if (reasonBytes > REASON_BYTES)
+    throw new FieldInvalidError(
+      "reason",
+      `${reasonBytes} bytes`,
+      `at most ${REASON_BYTES} bytes of UTF-8`,
+    );
+  const scope =
+    name === undefined ? galleries.known() : [await galleries.get(name)];
+  // The memory's rows are found by the entries: cut off in between, the same call again finds both.
+  const known = scope.flatMap((gallery) => gallery.rowsOf(identity));
+  const forgetRows = (isForgotten: IsForgottenRow) =>
+    online === undefined
+      ? forgetStoredRows(store, isForgotten)
+      : online.forget(isForgotten);
+  let memoryRows = await forgetRows(rowsOfTracks(known));
+  const forgotten = await galleries.forget(identity, name);
+  memoryRows += await forgetRows(rowsOfTracks(forgotten.rows));
+  for (const [gallery, entryCount] of forgotten.galleries)
+    telemetry.add("reid.gallery.writes", entryCount, {
+      gallery,
+      write: "forget",
+    });
+  log.info("identity forgotten", {
+    receipt: forgotten.receiptId,
+    reason,
+    entries: forgotten.entryCount,
+    crops: forgotten.cropCount,
+    memoryRows,
+  });
+  return {
+    receiptId: forgotten.receiptId,
+    forgottenAt: timestamp(forgotten.forgottenAtUs),
+    entryCount: String(forgotten.entryCount),
+    cropCount: String(forgotten.cropCount),
+    memoryRowCount: String(memoryRows),
+    backupIds: [
+      ...(await backupsThatMayHold(
+        context,
+        scope.map((gallery) => gallery.name),
+        forgotten.forgottenAtUs,
+      )),
+    ],
+    // No export of the memory is served: no version can have been trained on one.
+    modelVersions: [],
+  };
+}
+
+/** Backups of any of the galleries; which identities they hold is only known inside them. */
+async function backupsThatMayHold(
+  { backups }: Pick<ServiceContext, "backups">,
+  galleries: readonly string[],
+  forgottenAtUs: number,
+): Promise<readonly string[]> {
+  if (!backups.isOn) return [];
+  return (await backups.list())
+    .filter(
+      (backup) =>
+        backup.createdAtMs * 1000 <= forgottenAtUs &&
+        backup.galleries.some(({ name }) => galleries.includes(name)),
+    )
+    .map(({ backupId }) => backupId);
+}
