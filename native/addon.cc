@@ -3,6 +3,7 @@
 #include <napi.h>
 
 #include <algorithm>
+#include <cstring>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -130,6 +131,35 @@ double number(const Napi::CallbackInfo& info, size_t argument, const char* what,
   return received;
 }
 
+/// The ids of a filter: a Float64Array of ids, or a bitmap (Uint8Array, Uint32Array) whose bit 0 is the id that
+/// the next argument names. Both are copied; on this side a bitmap's words are little-endian either way.
+IdSet id_set(const Napi::CallbackInfo& info, size_t argument, size_t first) {
+  const Napi::Value value = info[argument];
+  const napi_typedarray_type type =
+      value.IsTypedArray() ? value.As<Napi::TypedArray>().TypedArrayType() : napi_float64_array;
+  if (type != napi_uint8_array && type != napi_uint32_array) {
+    std::vector<int64_t> ids;
+    for (double id : copy<double>(info, argument, napi_float64_array, "filter ids")) {
+      try {
+        ids.push_back(id_from(id));
+      } catch (const Failure& failure) {
+        refuse(info.Env(), failure.code, failure.what());
+      }
+    }
+    return IdSet::of(std::move(ids));
+  }
+  const auto first_id = int64_t(number(info, first, "firstId", 0, 9007199254740991.0));
+  const auto bitmap = value.As<Napi::TypedArray>();
+  const size_t bytes = bitmap.ByteLength();
+  std::vector<uint64_t> words((bytes + 7) / 8);
+  if (bytes > 0) {
+    const auto* data = static_cast<const uint8_t*>(bitmap.ArrayBuffer().Data());
+    if (data == nullptr) refuse(info.Env(), "SHAPE", "bitmap is detached");
+    std::memcpy(words.data(), data + bitmap.ByteOffset(), bytes);
+  }
+  return IdSet::of_bits(std::move(words), first_id);
+}
+
 using Stop = std::shared_ptr<std::atomic<bool>>;
 
 class Handle : public Napi::ObjectWrap<Handle> {
@@ -197,7 +227,7 @@ class Handle : public Napi::ObjectWrap<Handle> {
     });
   }
 
-  /// search(queries, k, exact, effort, filterMode, filterIds, stop)
+  /// search(queries, k, exact, effort, filterMode, filterIds | bitmap, firstId, stop)
   Napi::Value JS_search(const Napi::CallbackInfo& info) {
     auto index = open(info);
     Query query;
@@ -214,8 +244,8 @@ class Handle : public Napi::ObjectWrap<Handle> {
     query.effort = int(number(info, 3, "effort", 0, 1000000));
     const int mode = int(number(info, 4, "filter mode", 0, 2));
     query.filter = mode == 0 ? FilterMode::none : mode == 1 ? FilterMode::only : FilterMode::except;
-    if (mode != 0) query.ids = copy<double>(info, 5, napi_float64_array, "filter ids");
-    if (info[6].IsExternal()) query.stop = *info[6].As<Napi::External<Stop>>().Data();
+    if (mode != 0) query.ids = id_set(info, 5, 6);
+    if (info[7].IsExternal()) query.stop = *info[7].As<Napi::External<Stop>>().Data();
     Instance& here = instance(info);
     return here.run(info.Env(), [index, query = std::move(query), &here]() -> Result {
       auto answer = std::make_shared<Answer>(index->search(query, here.pool));

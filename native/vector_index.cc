@@ -18,13 +18,6 @@ namespace {
 constexpr size_t kLinkedAtOnce = 32;
 constexpr double kLargestId = 9007199254740991.0;  // 2^53 - 1
 
-int64_t id_from(double id) {
-  if (!(id >= 0 && id <= kLargestId && std::floor(id) == id)) {
-    throw Failure("SHAPE", "id " + std::to_string(id) + " is not a whole number in [0, 2^53)");
-  }
-  return int64_t(id);
-}
-
 void require_finite(const std::vector<float>& features) {
   for (float value : features) {
     if (!std::isfinite(value)) throw Failure("SHAPE", "a feature is not finite");
@@ -85,6 +78,13 @@ struct AllowedPositions : faiss::IDSelector {
 };
 
 }  // namespace
+
+int64_t id_from(double id) {
+  if (!(id >= 0 && id <= kLargestId && std::floor(id) == id)) {
+    throw Failure("SHAPE", "id " + std::to_string(id) + " is not a whole number in [0, 2^53)");
+  }
+  return int64_t(id);
+}
 
 VectorIndex::VectorIndex(const IndexKind* kind, int dimension, const IndexParameters& parameters)
     : kind_(kind), dimension_(dimension), parameters_(parameters), body_(empty_body()) {}
@@ -182,32 +182,17 @@ Answer VectorIndex::search(const Query& query, Pool& pool) const {
   const bool exact = query.exact || kind_->exact;
   const size_t live = body_.positions.size();
 
-  if (query.filter == FilterMode::only && exact) {
-    std::vector<int64_t> positions;
-    positions.reserve(query.ids.size());
-    for (double id : query.ids) {
-      const auto found = body_.positions.find(id_from(id));
-      if (found != body_.positions.end()) positions.push_back(found->second);
-    }
-    std::sort(positions.begin(), positions.end());
-    positions.erase(std::unique(positions.begin(), positions.end()), positions.end());
-    scan(query, &positions, pool, answer);
-    return answer;
-  }
-
   std::vector<uint8_t> allowed;
   size_t survivors = live;
   if (query.filter != FilterMode::none || body_.tombstones > 0) {
-    const bool only = query.filter == FilterMode::only;
-    allowed.assign(body_.ids.size(), only ? 0 : 1);
-    survivors = only ? 0 : live;
-    for (size_t i = 0; !only && i < allowed.size(); i++) allowed[i] = body_.ids[i] >= 0;
-    for (double id : query.ids) {
-      const auto found = body_.positions.find(id_from(id));
-      if (found == body_.positions.end()) continue;
-      uint8_t& flag = allowed[size_t(found->second)];
-      if (flag != uint8_t(only)) survivors += only ? 1 : size_t(-1);
-      flag = uint8_t(only);
+    survivors = 0;
+    allowed.resize(body_.ids.size());
+    for (size_t i = 0; i < allowed.size(); i++) {
+      const int64_t id = body_.ids[i];
+      const bool passes = id >= 0 && (query.filter == FilterMode::none ||
+                                      query.ids.contains(id) == (query.filter == FilterMode::only));
+      allowed[i] = passes;
+      survivors += passes;
     }
   }
   if (!exact && walk(query, allowed.empty() ? nullptr : &allowed, survivors, pool, answer)) return answer;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "gate.h"
+#include "id_set.h"
 #include "index_kinds.h"
 #include "pool.h"
 
@@ -21,6 +22,9 @@ struct Failure : std::runtime_error {
   const char* code;
 };
 
+/// The id a JavaScript number stands for; throws Failure SHAPE if it stands for none.
+int64_t id_from(double id);
+
 enum class FilterMode { none, only, except };
 
 struct Query {
@@ -30,7 +34,7 @@ struct Query {
   bool exact = false;
   int effort = 0;  // 0: the index's own
   FilterMode filter = FilterMode::none;
-  std::vector<double> ids;
+  IdSet ids;  // of the filter
   std::shared_ptr<std::atomic<bool>> stop;  // may be empty
 };
 

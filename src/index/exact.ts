@@ -5,11 +5,12 @@ import { ClosedError, ShapeError } from "#core/errors";
 import { BindingMissingError, SearchCancelledError } from "./errors.js";
 import { exactSearchGraph } from "./exact-graph.js";
 import type { IndexSpec } from "./index-kinds.js";
-import type {
-  IndexFacts,
-  IndexSearchOptions,
-  Neighbours,
-  VectorIndex,
+import {
+  idTest,
+  type IndexFacts,
+  type IndexSearchOptions,
+  type Neighbours,
+  type VectorIndex,
 } from "./vector-index.js";
 
 /**
@@ -166,10 +167,10 @@ export class ExactIndex implements VectorIndex {
 
   #allowed(filter: IndexSearchOptions["filter"]): number[] | undefined {
     if (filter === undefined) return undefined;
-    const listed = new Set(filter.ids);
+    const isListed = idTest(filter);
     const wanted = filter.mode === "only";
     return [...this.#ids.keys()].filter(
-      (position) => listed.has(this.#ids[position]) === wanted,
+      (position) => isListed(this.#ids[position]) === wanted,
     );
   }
 

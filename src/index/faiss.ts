@@ -26,7 +26,8 @@ interface NativeIndex {
       exact: boolean,
       effort: number,
       filterMode: number,
-      filterIds: Float64Array | undefined,
+      filterIds: Float64Array | Uint8Array | Uint32Array | undefined,
+      firstId: number,
       stop: object | undefined,
     ]
   ): Promise<Neighbours>;
@@ -206,7 +207,8 @@ export class FaissIndex implements VectorIndex {
           mode === "exact",
           effort,
           filter === undefined ? 0 : filterModes[filter.mode],
-          filter?.ids,
+          filter && ("ids" in filter ? filter.ids : filter.bitmap),
+          filter !== undefined && "bitmap" in filter ? filter.firstId : 0,
           flag,
         ),
       );

@@ -1,11 +1,38 @@
 import type { IndexSpec } from "./index-kinds.js";
 
-/** Which ids take part in a search. */
-export interface IdFilter {
-  /** `only`: these; `except`: all but these. */
-  readonly mode: "only" | "except";
-  /** float64 [N], whole numbers below 2^53, any order. */
-  readonly ids: Float64Array;
+/** Which ids take part in a search: `only` those of the set, or all `except` those. */
+export type IdFilter = { readonly mode: "only" | "except" } & (
+  | {
+      /** float64 [N], whole numbers below 2^53, any order. */
+      readonly ids: Float64Array;
+    }
+  | {
+      /**
+       * A bit for each id from `firstId` on, least significant bit first: id firstId + i is in the set where
+       * bit i % 8 of byte i / 8 is one, or bit i % 32 of word i / 32. Ids outside of it are not in the set.
+       */
+      readonly bitmap: Uint8Array | Uint32Array;
+      /** Whole number below 2^53. */
+      readonly firstId: number;
+    }
+);
+
+/** The set of an {@link IdFilter} as a test of one id. */
+export function idTest(filter: IdFilter): (id: number) => boolean {
+  if ("ids" in filter) {
+    const listed = new Set(filter.ids);
+    return (id) => listed.has(id);
+  }
+  const { bitmap, firstId } = filter;
+  const bitsOf = bitmap.BYTES_PER_ELEMENT * 8;
+  return (id) => {
+    const bit = id - firstId;
+    return (
+      bit >= 0 &&
+      bit < bitmap.length * bitsOf &&
+      ((bitmap[Math.floor(bit / bitsOf)] >>> (bit % bitsOf)) & 1) === 1
+    );
+  };
 }
 
 /** The nearest ids of each query. */

@@ -6,7 +6,7 @@ import { dot } from "#core/vectors";
 import { ExactIndex } from "#index/exact";
 import { FaissIndex, faissMissing } from "#index/faiss";
 import { hnswDefaults } from "#index/index-kinds";
-import type { IdFilter, VectorIndex } from "#index/vector-index";
+import { idTest, type IdFilter, type VectorIndex } from "#index/vector-index";
 
 import { unitFeatures } from "../support/galleries.js";
 
@@ -30,6 +30,13 @@ function bruteForce(
     .map(([id, feature]) => ({ id, similarity: dot(query, feature) }))
     .sort((a, b) => b.similarity - a.similarity)
     .slice(0, k);
+}
+
+/** A bitmap over ids from 0. */
+function bitsOf(ids: Float64Array): Uint32Array<ArrayBuffer> {
+  const bitmap = new Uint32Array(Math.ceil((Math.max(...ids) + 1) / 32));
+  for (const id of ids) bitmap[id >>> 5] |= 1 << (id & 31);
+  return bitmap;
 }
 
 for (const [name, make] of Object.entries(makers)) {
@@ -60,15 +67,26 @@ for (const [name, make] of Object.entries(makers)) {
         { mode: "except", ids: some },
         { mode: "only", ids: Float64Array.of(1, 8, 999_999) },
         { mode: "except", ids },
+        // Far apart: no bitmap is made of them.
+        { mode: "only", ids: Float64Array.of(2 ** 52, ids[9], 2 ** 53 - 1) },
+        { mode: "only", bitmap: bitsOf(some), firstId: 0 },
+        { mode: "except", bitmap: bitsOf(some), firstId: 0 },
+        {
+          mode: "only",
+          bitmap: new Uint8Array(bitsOf(some).buffer, 13, 300),
+          firstId: 13 * 8,
+        },
+        { mode: "except", bitmap: new Uint32Array(0), firstId: 2 ** 53 - 1 },
+        { mode: "only", bitmap: new Uint32Array(0), firstId: 0 },
       ];
       const queries = unitFeatures(random, 9, dimension);
       for (const filter of filters) {
-        const listed = new Set(filter?.ids);
+        const isListed = filter === undefined ? undefined : idTest(filter);
         const allowed = new Map(
           [...features].filter(
             ([id]) =>
-              filter === undefined ||
-              listed.has(id) === (filter.mode === "only"),
+              isListed === undefined ||
+              isListed(id) === (filter?.mode === "only"),
           ),
         );
         for (const k of [1, 10, 700]) {

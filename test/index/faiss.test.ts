@@ -116,6 +116,28 @@ for (const spec of specs) {
               filter: { mode: "only", ids: wrong([1]) },
             }),
         ],
+        ...[wrong(new Float32Array(1)), wrong(null)].map(
+          (bitmap: Uint8Array) =>
+            [
+              "SHAPE",
+              () =>
+                index.search(queries, {
+                  k: 1,
+                  filter: { mode: "except", bitmap, firstId: 0 },
+                }),
+            ] as const,
+        ),
+        ...[-1, 0.5, 2 ** 53, NaN].map(
+          (firstId) =>
+            [
+              "SHAPE",
+              () =>
+                index.search(queries, {
+                  k: 1,
+                  filter: { mode: "only", bitmap: Uint8Array.of(1), firstId },
+                }),
+            ] as const,
+        ),
         ["SHAPE", () => index.remove(wrong("1"))],
         ["INDEX_FAILED", () => index.save("/nowhere/at/all")],
       ];

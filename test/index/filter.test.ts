@@ -65,7 +65,7 @@ describe("compileFilter", () => {
       const turns = await turnsDuring(compiling);
       assert.ok(turns >= 2, `${turns} turns`);
       const { ids, survivors } = await compiling;
-      assert.ok(ids !== undefined);
+      assert.ok(ids !== undefined && "ids" in ids);
       const listed = new Set(ids.ids);
       assert.equal(listed.size, ids.ids.length);
       const wanted = Array.from({ length: count }, (_, i) => i + 1).filter(
