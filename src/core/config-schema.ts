@@ -244,6 +244,22 @@ const index = nested({
     [1, 1_000_000_000],
     facts("entries", "of a gallery that does not say"),
   ),
+  snapshotWrites: whole(
+    50_000,
+    [0, 1_000_000_000],
+    facts(
+      "writes",
+      "to a gallery after which its index is saved in the background, where it is no flat one; 0: not for their number",
+    ),
+  ),
+  snapshotAfterMs: whole(
+    3_600_000,
+    [0, UNBOUNDED],
+    facts(
+      "ms",
+      "after its last snapshot that an index with new writes is saved; 0: not for its age",
+    ),
+  ),
   flatBelow: whole(
     20_000,
     [0, 1_000_000_000],

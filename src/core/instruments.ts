@@ -130,7 +130,7 @@ const table = {
     kind: "counter",
     unit: "{entry}",
     attributes: ["gallery", "write"],
-    description: "entries written; write is enroll, delete or expire",
+    description: "entries written; write is enroll, delete, expire or forget",
   },
   "reid.gallery.index.lag": {
     kind: "gauge",
@@ -168,6 +168,18 @@ const table = {
     unit: "{store}",
     attributes: [],
     description: "1 where the store takes writes, else 0",
+  },
+  "reid.snapshot.age": {
+    kind: "gauge",
+    unit: "s",
+    attributes: ["gallery"],
+    description: "since the index was last saved; a flat one is not",
+  },
+  "reid.backup.age": {
+    kind: "gauge",
+    unit: "s",
+    attributes: [],
+    description: "of the newest backup in `backup.dir`",
   },
   "reid.model.version": {
     kind: "gauge",

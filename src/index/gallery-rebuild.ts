@@ -54,7 +54,7 @@ async function differenceOf(
   };
 }
 
-/** Adds entries by block; those deleted since they were listed are left out. */
+/** Adds entries by block; those deleted since they were listed are left out. A block is read while the one before is added. */
 async function addMissing(
   index: VectorIndex,
   missing: Float64Array,
@@ -62,26 +62,38 @@ async function addMissing(
   onAdded: (count: number) => void = () => undefined,
 ): Promise<void> {
   const { number, dimension } = record;
-  for (let start = 0; start < missing.length; start += addedAtOnce) {
-    const wanted = missing.subarray(start, start + addedAtOnce);
-    const ids = new Float64Array(wanted.length);
-    const block = new Float32Array(wanted.length * dimension);
-    const bytes = new Uint8Array(block.buffer);
-    const turns = new Turns(readAtOnce);
-    let count = 0;
-    for (const id of wanted) {
-      const feature = tables.features.get([number, id]);
-      if (feature !== undefined) {
-        bytes.set(feature.subarray(0, 4 * dimension), 4 * dimension * count);
-        ids[count++] = id;
+  // One buffer for all blocks: `add` has copied it when it returns its promise.
+  const block = new Float32Array(
+    Math.min(addedAtOnce, missing.length) * dimension,
+  );
+  const bytes = new Uint8Array(block.buffer);
+  let adding: Promise<void> | undefined;
+  try {
+    for (let start = 0; start < missing.length; start += addedAtOnce) {
+      const wanted = missing.subarray(start, start + addedAtOnce);
+      const ids = new Float64Array(wanted.length);
+      const turns = new Turns(readAtOnce);
+      let count = 0;
+      for (const id of wanted) {
+        const feature = tables.features.get([number, id]);
+        if (feature !== undefined) {
+          bytes.set(feature.subarray(0, 4 * dimension), 4 * dimension * count);
+          ids[count++] = id;
+        }
+        if (turns.isOver) await turns.next();
       }
-      if (turns.isOver) await turns.next();
+      await adding;
+      adding = index.add(
+        ids.subarray(0, count),
+        block.subarray(0, count * dimension),
+      );
+      // Waited for with the next block: until then its failure is nobody's surprise.
+      adding.catch(() => undefined);
+      onAdded(wanted.length);
     }
-    await index.add(
-      ids.subarray(0, count),
-      block.subarray(0, count * dimension),
-    );
-    onAdded(wanted.length);
+  } finally {
+    // Also where something else failed: the index is not closed under it.
+    await adding;
   }
 }
 

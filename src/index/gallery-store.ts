@@ -33,6 +33,7 @@ import type {
 import { flatSpec, hnswDefaults } from "./index-kinds.js";
 import { RequestLog } from "./request-log.js";
 import { deleteSnapshots } from "./snapshot.js";
+import { SnapshotSchedule, type SnapshotRules } from "./snapshot-schedule.js";
 
 /** Settings of all galleries of a data folder. */
 export interface GalleryStoreOptions {
@@ -48,6 +49,8 @@ export interface GalleryStoreOptions {
   readonly onOutgrown?: (gallery: string) => void;
   /** How long the bytes of what was forgotten may stay on the disk while nothing starts anew. Default 1 h. */
   readonly compactAfterMs?: number;
+  /** When indexes are saved in the background; default: only when they are closed. */
+  readonly snapshots?: SnapshotRules;
   /** Default 256. */
   readonly maxGalleries?: number;
   /** Told how many entries a write has deleted because their time was over. */
@@ -70,6 +73,7 @@ export class GalleryStore {
   readonly #galleries = new Map<string, Gallery>();
   readonly #making = new Set<string>();
   readonly #forgetting: Forgetting;
+  readonly #snapshots: SnapshotSchedule;
   readonly #sweeper: NodeJS.Timeout;
   #closed: Promise<void> | undefined;
 
@@ -82,6 +86,11 @@ export class GalleryStore {
       store,
       clock,
       options.compactAfterMs ?? 3_600_000,
+    );
+    this.#snapshots = new SnapshotSchedule(
+      options.snapshots ?? { writes: 0, afterMs: 0 },
+      clock,
+      log,
     );
     const ulid = monotonicFactory();
     const missing = binding === "onnxruntime" ? undefined : faissMissing();
@@ -301,12 +310,14 @@ export class GalleryStore {
     await this.#forgetting.compact(this.known());
   }
 
-  /** Deletes expired entries and old request ids, compacts where it is time; runs by itself twice a minute. */
+  /** Deletes expired entries and old request ids, compacts and takes snapshots where it is time; runs by itself twice a minute. */
   async sweep(): Promise<void> {
     if (this.#closed !== undefined) return;
     for (const gallery of this.known()) await gallery.sweep();
     await this.requests.sweep();
     if (this.#forgetting.isDue) await this.#forgetting.compact(this.known());
+    // Not waited for: what has expired is deleted within a minute, whatever a snapshot takes.
+    void this.#snapshots.take(this.known());
   }
 
   /** Writes snapshots of indexes that moved, closes every gallery (not the store); idempotent. */

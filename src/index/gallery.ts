@@ -305,6 +305,14 @@ export class Gallery {
     return this.#snapshots.state;
   }
 
+  /** Writes that a start would have to link into a graph: a flat index is filled faster than it is read. */
+  get unsavedWrites(): number {
+    return this.#context.hasSnapshots &&
+      !indexKinds[this.#record.index.kind].exact
+      ? this.#record.sequence - this.#snapshots.state.sequence
+      : 0;
+  }
+
   /** What the index is to be rebuilt to; undefined: it is as it should be. */
   get wantedIndex(): IndexSpec | undefined {
     const { nextIndex, autoIndex, index } = this.#record;
@@ -467,7 +475,7 @@ export class Gallery {
   async #close(): Promise<void> {
     await this.#queue.idle();
     const { log } = this.#context;
-    const isBuilt = !indexKinds[this.#record.index.kind].exact;
+    const isBuilt = this.unsavedWrites > 0;
     // Compacting what was forgotten would take as long as the rebuild that the next start makes instead.
     if (isBuilt && this.#rows.size > 0 && !this.#snapshots.mustCompact) {
       try {

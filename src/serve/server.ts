@@ -38,7 +38,7 @@ import { protoFolder } from "./protocol.js";
 import { Rebuilds } from "./rebuilds.js";
 import { ModelRegistry, showModel } from "./registry.js";
 import { Reranker } from "./reranker.js";
-import { observeStore } from "./store-metrics.js";
+import { observeAges, observeStore } from "./store-metrics.js";
 import { adminService } from "./services/admin.js";
 import type { ServiceContext } from "./services/context.js";
 import { packageDefinition, servedDefinition } from "./services/definitions.js";
@@ -225,6 +225,10 @@ async function openParts(
     tail: config.search.tail,
     flatBelow: config.index.flatBelow,
     compactAfterMs: config.store.compactAfterMs,
+    snapshots: {
+      writes: config.index.snapshotWrites,
+      afterMs: config.index.snapshotAfterMs,
+    },
     onOutgrown: (name) => rebuilds.outgrown(name),
     maxGalleries: config.limits.galleries,
     onExpire: (gallery, entries) =>
@@ -253,6 +257,7 @@ async function openParts(
     ...{ config, store, galleries, registry, operations },
     ...{ clock, log, version },
   });
+  closers.push(observeAges({ galleries, backups }, telemetry, clock));
   await operations.resume({
     rebuild: rebuilds.resumer(galleries),
     snapshot: snapshotResumer(galleries),
