@@ -22,7 +22,8 @@ import type {
 
 interface Added {
   readonly row: Row;
-  readonly feature: Float32Array;
+  /** Row of its feature in the draft's block. */
+  readonly position: number;
   readonly crop: Uint8Array | undefined;
 }
 
@@ -30,6 +31,8 @@ interface Added {
 export interface DraftContext {
   readonly nowUs: number;
   readonly newEntryId: () => string;
+  /** Enrolments that it is made for; more are taken. Default 1. */
+  readonly expectedCount?: number;
 }
 
 /** The writes of one transaction, planned over the rows of before; nothing is changed until `apply`. */
@@ -40,6 +43,9 @@ export class GalleryDraft {
   /** By entry id: the row that the transaction leaves under it, undefined where it leaves none. */
   readonly #named = new Map<string, Row | undefined>();
   readonly #removed = new Map<number, Row>();
+  /** float32 [≥ placed, D]: all features in one block, of which store and index take views. */
+  #features: Float32Array;
+  #placed = 0;
   #record: GalleryRecord;
   #size: number;
 
@@ -48,6 +54,8 @@ export class GalleryDraft {
     this.#record = record;
     this.#context = context;
     this.#size = rows.size;
+    const { expectedCount = 1 } = context;
+    this.#features = new Float32Array(expectedCount * record.dimension);
   }
 
   /** The gallery as the transaction leaves it. */
@@ -101,7 +109,7 @@ export class GalleryDraft {
       enrolledAtUs: nowUs,
       hasCrop: crop !== undefined,
     };
-    this.#added.set(sequence, { row, feature: feature.slice(), crop });
+    this.#added.set(sequence, { row, position: this.#place(feature), crop });
     this.#named.set(entryId, row);
     this.#size++;
     this.#record = {
@@ -176,13 +184,13 @@ export class GalleryDraft {
       writer.remove(tables.features, [number, sequence]);
       if (hasCrop) writer.remove(tables.crops, [number, sequence]);
     }
-    for (const { row, feature, crop } of this.#added.values()) {
+    for (const { row, position, crop } of this.#added.values()) {
       const { sequence, ...entry } = row;
       writer.put<EntryRecord>(tables.entries, [number, sequence], entry);
       writer.put(
         tables.features,
         [number, sequence],
-        bytesFromFeature(feature),
+        bytesFromFeature(this.#featureAt(position)),
       );
       if (crop !== undefined)
         writer.put(tables.crops, [number, sequence], crop);
@@ -199,19 +207,40 @@ export class GalleryDraft {
     const { dimension } = this.#record;
     for (const row of this.#removed.values()) this.#rows.remove(row);
     const added = new Float64Array(this.#added.size);
-    const features = new Float32Array(added.length * dimension);
     let i = 0;
-    for (const { row, feature } of this.#added.values()) {
+    for (const { row, position } of this.#added.values()) {
       this.#rows.add(row);
       added[i] = row.sequence;
-      features.set(feature, i * dimension);
+      // What was written and replaced in this transaction has left a gap before it.
+      if (position !== i)
+        this.#features.set(this.#featureAt(position), i * dimension);
       i++;
     }
     return {
       added,
-      features,
+      features: this.#features.subarray(0, i * dimension),
       removed: Float64Array.from(this.#removed.keys()),
     };
+  }
+
+  /** Copies a feature into the block. @returns  its row there */
+  #place(feature: Float32Array): number {
+    const start = this.#placed * feature.length;
+    if (start === this.#features.length) {
+      const larger = new Float32Array(2 * start + feature.length);
+      larger.set(this.#features);
+      this.#features = larger;
+    }
+    this.#features.set(feature, start);
+    return this.#placed++;
+  }
+
+  #featureAt(position: number): Float32Array {
+    const { dimension } = this.#record;
+    return this.#features.subarray(
+      position * dimension,
+      (position + 1) * dimension,
+    );
   }
 
   #find(entryId: string): Row | undefined {

@@ -563,6 +563,7 @@ export class Gallery {
     const draft = new GalleryDraft(this.#rows, this.#record, {
       nowUs,
       newEntryId,
+      expectedCount: group.reduce((sum, { items }) => sum + items, 0),
     });
     const expired = draft.sweep();
     for (const write of group) write.plan(draft);
