@@ -23,11 +23,16 @@ interface Queued {
 // One transaction takes what has queued up behind the last: enrollments of several calls share a flush.
 const itemsInTransaction = 1024;
 
+// Of the last transaction's time, waited for others to join the next.
+const companyShare = 0.25;
+
 /** The writes of a gallery, one transaction after another; those that wait together share one. */
 export class WriteQueue {
   readonly #commit: (writes: readonly PendingWrite[]) => Promise<void>;
   readonly #queue: Queued[] = [];
   #running: Promise<void> | undefined;
+  /** Told at every write that joins the queue while the next transaction waits for company. */
+  #joined: (() => void) | undefined;
 
   /** @param commit  makes one transaction of writes; resolves when it is durable and seen by reads */
   constructor(commit: (writes: readonly PendingWrite[]) => Promise<void>) {
@@ -55,6 +60,7 @@ export class WriteQueue {
   ): Promise<void> {
     return new Promise<void>((resolve, reject) => {
       this.#queue.push({ write, alone, resolve, reject });
+      this.#joined?.();
       this.#running ??= this.#run().finally(() => {
         this.#running = undefined;
       });
@@ -64,9 +70,12 @@ export class WriteQueue {
   async #run(): Promise<void> {
     // Calls of the same turn share the transaction.
     await Promise.resolve();
+    let last = { writes: 1, durationMs: 0 };
     while (this.#queue.length > 0) {
+      await this.#company(last);
       const group = this.#takeGroup();
       const alone = group[0]?.alone;
+      const started = performance.now();
       try {
         if (alone !== undefined) await alone();
         else
@@ -77,7 +86,34 @@ export class WriteQueue {
       } catch (error) {
         for (const { reject } of group) reject(error);
       }
+      last = {
+        writes: group.length,
+        durationMs: performance.now() - started,
+      };
     }
+  }
+
+  /**
+   * Waits a little for as many writes as shared the last transaction: their callers have just been answered, and
+   * mostly write again. Without it the first of them gets a flush of its own and the others wait through it.
+   */
+  async #company(last: {
+    readonly writes: number;
+    readonly durationMs: number;
+  }): Promise<void> {
+    const isEnough = () =>
+      this.#queue.length >= last.writes ||
+      this.#queue.some(({ alone }) => alone !== undefined);
+    if (isEnough()) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, last.durationMs * companyShare);
+      this.#joined = () => {
+        if (!isEnough()) return;
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+    this.#joined = undefined;
   }
 
   #takeGroup(): Queued[] {
