@@ -90,8 +90,9 @@ async function removeCopies(path: string): Promise<void> {
       await rm(join(path, name), { recursive: true, force: true });
 }
 
+/** lmdb only reads a key; its type does not say so. */
 function keyOf(key: StoreKey): Key {
-  return typeof key === "object" ? [...key] : key;
+  return key as Key;
 }
 
 function rangeOf(range: KeyRange): { start?: Key; end?: Key; limit?: number } {
@@ -102,9 +103,19 @@ function rangeOf(range: KeyRange): { start?: Key; end?: Key; limit?: number } {
   };
 }
 
-async function freeBytesOf(folder: string): Promise<number> {
-  const disk = await statfs(folder);
-  return disk.bavail * disk.bsize;
+/** How long a disk's free space is taken for what it was, ms; a write takes a few MiB in it. */
+const freeForMs = 100;
+
+/** Asks the disk for its free space, not at every one of hundreds of writes a second. */
+function freeBytesReader(): (folder: string) => Promise<number> {
+  let last: { readonly at: number; readonly bytes: number } | undefined;
+  return async (folder) => {
+    const now = performance.now();
+    if (last !== undefined && now - last.at < freeForMs) return last.bytes;
+    const disk = await statfs(folder);
+    last = { at: now, bytes: disk.bavail * disk.bsize };
+    return last.bytes;
+  };
 }
 
 // MDB_MAGIC of lmdb's mdb.c, at the start of the first page's body.
@@ -268,7 +279,7 @@ export class Store {
     this.#environment = environment;
     this.#lock = lock;
     this.#minFreeBytes = options.minFreeBytes ?? 256 * 1024 * 1024;
-    this.#freeBytes = options.freeBytes ?? freeBytesOf;
+    this.#freeBytes = options.freeBytes ?? freeBytesReader();
     this.#onCommit = options.onCommit ?? (() => undefined);
   }
 
@@ -304,7 +315,7 @@ export class Store {
       throw error;
     }
     try {
-      const free = await (options.freeBytes ?? freeBytesOf)(folder);
+      const free = await (options.freeBytes ?? freeBytesReader())(folder);
       if (free < openingBytes)
         throw new StoreFullError(folder, free, openingBytes);
       await checkMagic(join(path, "data.mdb"));
@@ -377,11 +388,17 @@ export class Store {
     if (operations.length === 0) return result;
     const started = performance.now();
     try {
-      // Each write's own promise fails with its transaction: only the transaction's is waited for.
+      // Each write's own promise fails with its transaction: only the transaction's is waited for. Mostly they
+      // share one, and a handler for each would be the dearest part of a small write.
       const { root, databases } = this.#environment;
       await root.batch(() => {
-        for (const operation of operations)
-          operation(databases).catch(() => undefined);
+        let handled: Promise<unknown> | undefined;
+        for (const operation of operations) {
+          const writing = operation(databases);
+          if (writing === handled) continue;
+          handled = writing;
+          writing.catch(() => undefined);
+        }
       });
       await root.flushed;
     } catch (error) {
@@ -526,12 +543,7 @@ export class Store {
     return {
       put: (table, key, value) =>
         operations.push((tables) =>
-          databaseOf(tables, table.name).put(
-            keyOf(key),
-            value instanceof Uint8Array && !Buffer.isBuffer(value)
-              ? Buffer.from(value.buffer, value.byteOffset, value.byteLength)
-              : value,
-          ),
+          databaseOf(tables, table.name).put(keyOf(key), value),
         ),
       remove: (table, key) =>
         operations.push((tables) =>
