@@ -46,9 +46,12 @@ export function featureFromWire(
       expected.dimension,
       feature.length,
     );
-  const position = feature.findIndex((value) => !Number.isFinite(value));
-  if (position >= 0) throw new FeatureNotFiniteError(position);
   const length = norm(feature);
+  // Squares of float32 do not overflow float64: the sum is finite where every number is.
+  if (!Number.isFinite(length))
+    throw new FeatureNotFiniteError(
+      feature.findIndex((value) => !Number.isFinite(value)),
+    );
   if (!(Math.abs(length - 1) <= NORM_TOLERANCE))
     throw new FeatureNotUnitError(length);
   return normalizeRows(feature, expected.dimension);

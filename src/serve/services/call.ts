@@ -101,7 +101,10 @@ export function openCall(
     ? setTimeout(expire, endMs - started)
     : undefined;
   // grpc-js reports a deadline that passed as a cancellation, sometimes a moment before our own timer.
+  let isFinished = false;
   grpcCall.on("cancelled", () => {
+    // It says so of every call that has ended, too.
+    if (isFinished) return;
     if (clock.monotonic() >= endMs - 5) expire();
     else abort.abort(new CancelledError("call"));
   });
@@ -112,6 +115,7 @@ export function openCall(
     signal: abort.signal,
     remainingMs: () => endMs - clock.monotonic(),
     finish: (error) => {
+      isFinished = true;
       clearTimeout(timer);
       leave();
       shutdown.removeEventListener("abort", onShutdown);
