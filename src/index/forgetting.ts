@@ -7,7 +7,7 @@ import type { Store, Table } from "#core/store";
 
 import type { Gallery } from "./gallery.js";
 import type { Row } from "./gallery-rows.js";
-import type { RequestLog } from "./request-log.js";
+import type { StoreRequestLog } from "./request-log.js";
 import { Tombstones } from "./tombstones.js";
 
 /** What a forgetting has taken away. */
@@ -29,7 +29,7 @@ export interface ForgettingScope {
   readonly galleries: readonly Gallery[];
   /** For the tombstone: the one gallery, or empty for all. */
   readonly gallery: string;
-  readonly requests: RequestLog;
+  readonly requests: StoreRequestLog;
 }
 
 /**

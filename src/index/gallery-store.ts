@@ -31,7 +31,7 @@ import type {
   InTransaction,
 } from "./gallery-types.js";
 import { flatSpec, hnswDefaults } from "./index-kinds.js";
-import { RequestLog } from "./request-log.js";
+import { StoreRequestLog } from "./request-log.js";
 import { deleteSnapshots } from "./snapshot.js";
 import { SnapshotSchedule, type SnapshotRules } from "./snapshot-schedule.js";
 
@@ -66,7 +66,7 @@ const sweepEveryMs = 30_000;
 
 /** The galleries of one data folder. */
 export class GalleryStore {
-  readonly requests: RequestLog;
+  readonly requests: StoreRequestLog;
   readonly #store: Store;
   readonly #context: GalleryContext;
   readonly #maxGalleries: number;
@@ -81,7 +81,7 @@ export class GalleryStore {
     const { clock, log, binding } = options;
     this.#store = store;
     this.#maxGalleries = options.maxGalleries ?? 256;
-    this.requests = new RequestLog(store, clock);
+    this.requests = new StoreRequestLog(store, clock);
     this.#forgetting = new Forgetting(
       store,
       clock,

@@ -17,20 +17,39 @@ export interface IdentifiedRequest {
   readonly request: Uint8Array;
 }
 
+/** Responses kept for 24 h by request id, in the transaction of the write they answer. */
+export interface RequestLog {
+  /**
+   * Makes a call once per request id: again with the same bytes gives the first response.
+   *
+   * @param identified  undefined: the call is made
+   * @param call        makes the write, calls `keep` inside its transaction, returns the same response
+   * @throws {RequestIdReusedError} the id was used for other bytes
+   */
+  once(
+    identified: IdentifiedRequest | undefined,
+    call: (keep: KeepResponse) => Promise<Uint8Array>,
+  ): Promise<Uint8Array>;
+  /** A transaction of its own, for the response of a call that wrote nothing else. */
+  write(action: (writer: Writer) => void): Promise<void>;
+  /** Forgets what is older than 24 h. */
+  sweep(): Promise<void>;
+}
+
 interface KeptResponse {
   readonly requestHash: string;
   readonly response: Uint8Array;
   readonly keptAtMs: number;
 }
 
-// api.md section 2: "The server keeps the response for 24 h".
-const keptForMs = 24 * 60 * 60 * 1000;
+/** api.md section 2: "The server keeps the response for 24 h". */
+export const keptForMs = 24 * 60 * 60 * 1000;
 const sweptAtOnce = 256;
 /** Responses looked through in one turn of the main thread. */
 const scannedAtOnce = 64;
 
-/** Responses kept for 24 h by request id, in the transaction of the write they answer. */
-export class RequestLog {
+/** Responses kept in LMDB. */
+export class StoreRequestLog implements RequestLog {
   readonly #store: Store;
   readonly #clock: Clock;
   readonly #table: Table<KeptResponse>;
@@ -45,13 +64,6 @@ export class RequestLog {
     this.#times = store.table("request-times", "bytes");
   }
 
-  /**
-   * Makes a call once per request id: again with the same bytes gives the first response.
-   *
-   * @param identified  undefined: the call is made
-   * @param call        makes the write, calls `keep` inside its transaction, returns the same response
-   * @throws {RequestIdReusedError} the id was used for other bytes
-   */
   async once(
     identified: IdentifiedRequest | undefined,
     call: (keep: KeepResponse) => Promise<Uint8Array>,
@@ -84,6 +96,10 @@ export class RequestLog {
     } finally {
       this.#underWay.delete(requestId);
     }
+  }
+
+  write(action: (writer: Writer) => void): Promise<void> {
+    return this.#store.write(action);
   }
 
   /**
@@ -119,7 +135,6 @@ export class RequestLog {
     return removed;
   }
 
-  /** Forgets what is older than 24 h. */
   async sweep(): Promise<void> {
     const end = [this.#clock.now() - keptForMs + 1];
     for (;;) {

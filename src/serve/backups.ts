@@ -22,7 +22,7 @@ import {
   GalleryBusyError,
   GalleryNotFoundError,
 } from "#index/errors";
-import type { GalleryStore } from "#index/gallery-store";
+import type { Galleries } from "#index/galleries";
 import type { ModelVersion } from "#index/gallery-types";
 import { EXTERNAL_MODEL } from "./gallery-requests.js";
 import type {
@@ -38,7 +38,7 @@ import { showModel, type ModelRegistry } from "./registry.js";
 export interface BackupsOptions {
   readonly config: Pick<Config, "backup" | "serve">;
   readonly store: Store;
-  readonly galleries: GalleryStore;
+  readonly galleries: Galleries;
   readonly registry: ModelRegistry;
   readonly operations: OperationLog;
   readonly clock: Clock;

@@ -1,6 +1,6 @@
 import { ClosedError, ReidError } from "#core/errors";
 import type { Log } from "#core/log";
-import type { GalleryStore } from "#index/gallery-store";
+import type { Galleries } from "#index/galleries";
 import type {
   Operation,
   OperationProgress,
@@ -9,7 +9,7 @@ import type {
 import { OperationInterruptedError, type OperationLog } from "./operations.js";
 
 /** The galleries that rebuilds work on; more than they have is not asked of them. */
-export type RebuiltGalleries = Pick<GalleryStore, "get" | "known">;
+export type RebuiltGalleries = Pick<Galleries, "get" | "known">;
 
 const prefix = "gallery/";
 

@@ -285,6 +285,7 @@ async function openParts(
   });
   return {
     ...{ store, pool, registry, inference, reranker },
+    requests: galleries.requests,
     ...{ galleries, operations, rebuilds, backups, online, version },
   };
 }

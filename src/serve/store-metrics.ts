@@ -1,7 +1,7 @@
 import type { Clock } from "#core/clock";
 import type { Store } from "#core/store";
 import type { Telemetry } from "#core/telemetry";
-import type { GalleryStore } from "#index/gallery-store";
+import type { Galleries } from "#index/galleries";
 import type { Backups } from "./backups.js";
 
 /**
@@ -39,7 +39,7 @@ export function observeAges(
     galleries,
     backups,
   }: {
-    readonly galleries: Pick<GalleryStore, "known">;
+    readonly galleries: Pick<Galleries, "known">;
     readonly backups: Pick<Backups, "isOn" | "list">;
   },
   telemetry: Telemetry,

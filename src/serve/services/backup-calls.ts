@@ -24,7 +24,7 @@ export async function createBackup(
   const names = request.galleries.map((name, i) =>
     requireName(name, `galleries[${i}]`),
   );
-  const bytes = await context.galleries.requests.once(id, async (keep) => {
+  const bytes = await context.requests.once(id, async (keep) => {
     let response: Buffer = Buffer.alloc(0);
     await context.backups.create([...new Set(names)], (writer, operation) => {
       response = CreateBackup.responseSerialize({
@@ -56,7 +56,7 @@ export async function restoreBackup(
       "one name for two galleries",
       "a name of its own for each",
     );
-  const bytes = await context.galleries.requests.once(id, async (keep) => {
+  const bytes = await context.requests.once(id, async (keep) => {
     let response: Buffer = Buffer.alloc(0);
     await context.backups.restore(backupId, plan, (writer, operation) => {
       response = RestoreBackup.responseSerialize({

@@ -3,7 +3,8 @@ import type { Config } from "#core/config";
 import type { Log } from "#core/log";
 import type { Store } from "#core/store";
 import type { Telemetry } from "#core/telemetry";
-import type { GalleryStore } from "#index/gallery-store";
+import type { Galleries } from "#index/galleries";
+import type { RequestLog } from "#index/request-log";
 import type { Backups } from "../backups.js";
 import type { CallCounter } from "../drain.js";
 import type { Inference } from "../inference.js";
@@ -20,7 +21,9 @@ export interface ServiceContext {
   readonly registry: ModelRegistry;
   readonly inference: Inference;
   readonly reranker: Reranker;
-  readonly galleries: GalleryStore;
+  readonly galleries: Galleries;
+  /** Of calls whose writes are in `store`, such as operations. */
+  readonly requests: RequestLog;
   readonly store: Store;
   readonly operations: OperationLog;
   readonly rebuilds: Rebuilds;

@@ -1,6 +1,6 @@
 import { monotonicFactory } from "ulid";
 import { dataFromError, errorFromData, ReidError } from "#core/errors";
-import type { Gallery } from "#index/gallery";
+import type { Gallery } from "#index/galleries";
 import type { Enrollment, GalleryDescription } from "#index/gallery-types";
 import type { KeepResponse } from "#index/request-log";
 import { attempt } from "../crop-requests.js";
@@ -173,7 +173,7 @@ export class Identifier {
     if (envelope.enrolling.has(decision))
       return this.#enroll(question, { found, searched, keep });
     if (question.isRepeatable)
-      await this.#context.store.write((writer) =>
+      await this.#context.galleries.requests.write((writer) =>
         keep(writer, serialized(searched)),
       );
     return searched;

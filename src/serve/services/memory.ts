@@ -57,7 +57,7 @@ export function memoryService(context: ServiceContext): MemoryServiceHandlers {
       (request) => listClusterRows(context, request),
     ),
     Recluster: unary(context, "MemoryService/Recluster", (request) =>
-      recluster(context, request, context.galleries.requests),
+      recluster(context, request, context.requests),
     ),
     Assign: rejectUnary(context, "MemoryService/Assign"),
     PauseMemory: rejectUnary(context, "MemoryService/PauseMemory"),
@@ -201,7 +201,7 @@ async function recluster(
     });
     // The operation is durable by itself; the answer follows it in a transaction of its own.
     if (id !== undefined)
-      await context.store.write((writer) => keep(writer, response));
+      await requests.write((writer) => keep(writer, response));
     return response;
   });
   return Recluster.responseDeserialize(Buffer.from(bytes));

@@ -1,4 +1,4 @@
-import type { Gallery } from "#index/gallery";
+import type { Gallery } from "#index/galleries";
 import type { IdentifiedRequest } from "#index/request-log";
 import { requestIdFrom, requireName } from "../fields.js";
 import { galleryToWire } from "../gallery-requests.js";

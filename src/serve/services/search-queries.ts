@@ -1,6 +1,6 @@
 import { ReidError } from "#core/errors";
 import type { Filter } from "#index/filter";
-import type { Gallery } from "#index/gallery";
+import type { Gallery } from "#index/galleries";
 import type { GalleryDescription } from "#index/gallery-types";
 import { cropFromWire, type RequestCrop } from "../crop-requests.js";
 import { FieldInvalidError, ModelIncompatibleError } from "../errors.js";

@@ -1,5 +1,5 @@
 import { EntryNotFoundError } from "#index/errors";
-import type { Gallery } from "#index/gallery";
+import type { Gallery } from "#index/galleries";
 import { groupByIdentity } from "#index/gallery-groups";
 import type { Entry, EntryView, QueryHits } from "#index/gallery-types";
 import type { ServiceContext } from "./context.js";

@@ -1,4 +1,4 @@
-import type { GalleryStore } from "#index/gallery-store";
+import type { Galleries } from "#index/galleries";
 import type { CreateSnapshotRequest__Output } from "../generated/reid/v1/CreateSnapshotRequest.js";
 import type { CreateSnapshotResponse } from "../generated/reid/v1/CreateSnapshotResponse.js";
 import type { Operation, OperationWork } from "../operation-types.js";
@@ -10,7 +10,7 @@ import { operationToWire } from "./operation.js";
 const prefix = "gallery/";
 
 function snapshotWork(
-  galleries: Pick<GalleryStore, "get">,
+  galleries: Pick<Galleries, "get">,
   name: string,
 ): OperationWork {
   return async ({ report }) => {
@@ -25,7 +25,7 @@ function snapshotWork(
 
 /** Takes a snapshot again that the end of the server cut off. */
 export function snapshotResumer(
-  galleries: Pick<GalleryStore, "get">,
+  galleries: Pick<Galleries, "get">,
 ): (operation: Operation) => OperationWork {
   return ({ subject }) => snapshotWork(galleries, subject.slice(prefix.length));
 }
@@ -36,10 +36,10 @@ export async function createSnapshot(
   request: CreateSnapshotRequest__Output,
 ): Promise<CreateSnapshotResponse> {
   const { CreateSnapshot } = serviceDefinition("AdminService");
-  const { galleries, operations } = context;
+  const { galleries, operations, requests } = context;
   const id = identified(request, CreateSnapshot);
   const { name } = await openGallery(context, request.gallery);
-  const bytes = await galleries.requests.once(id, async (keep) => {
+  const bytes = await requests.once(id, async (keep) => {
     let response: Buffer = Buffer.alloc(0);
     await operations.start(
       "snapshot",

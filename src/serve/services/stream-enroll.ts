@@ -3,7 +3,7 @@ import type {
   ServerDuplexStream,
 } from "@grpc/grpc-js";
 import { ReidError } from "#core/errors";
-import type { Gallery } from "#index/gallery";
+import type { Gallery } from "#index/galleries";
 import type {
   Enrollment as IndexEnrollment,
   EnrollResult,
