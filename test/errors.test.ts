@@ -19,6 +19,7 @@ import * as operations from "#serve/operations";
 import * as train from "#train/errors";
 import { UsageError } from "../src/cli/command.js";
 import * as connection from "../src/cli/connection.js";
+import { NpyFormatError } from "../src/cli/npy.js";
 import { ServerStartError } from "../src/cli/demo/server-process.js";
 
 const { ReidError, dataFromError, errorFromData } = core;
@@ -118,6 +119,7 @@ const samples: readonly core.ReidError[] = [
   new UsageError("--k is missing: give it"),
   new connection.CropFileNotFoundError("a.jpg"),
   new connection.CropFolderEmptyError("a", 3),
+  new NpyFormatError("features.npy", "is in Fortran order"),
   new connection.CropsRefusedError("embedded", ["CROP_EMPTY"]),
   new ServerStartError("no port"),
 ];

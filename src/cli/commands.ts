@@ -10,6 +10,7 @@ export const commands = {
   embed: () => import("./commands/embed.js"),
   enroll: () => import("./commands/enroll.js"),
   search: () => import("./commands/search.js"),
+  identify: () => import("./commands/identify.js"),
   models: () => import("./commands/models.js"),
   memory: () => import("./commands/memory.js"),
   index: () => import("./commands/index-command.js"),

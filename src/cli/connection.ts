@@ -129,3 +129,18 @@ export async function cropFiles(
   }
   return files;
 }
+
+/** The model that `--model` names; null where it is not given. @throws {UsageError} */
+export function modelFromFlag(
+  text: string | undefined,
+): { readonly name: string; readonly version: number } | null {
+  if (text === undefined) return null;
+  const [name, version = "0"] = text.split("/");
+  const number = Number(version);
+  if (!Number.isInteger(number) || number < 0)
+    throw new UsageError(
+      `--model is "${text}": expected NAME or NAME/VERSION`,
+      text,
+    );
+  return { name, version: number };
+}

@@ -19,18 +19,6 @@ export interface TransferOptions {
   readonly onProgress?: (done: number) => void;
 }
 
-/** What enrolling a list of crops came to. */
-export interface EnrollReport {
-  readonly enrolled: number;
-  readonly failed: readonly {
-    readonly path: string;
-    readonly reason: string;
-    readonly message: string;
-  }[];
-  /** Of the gallery, after the last write. */
-  readonly sequence: string;
-}
-
 /** One query's answer. */
 export interface WireHits {
   readonly query: LabelledCrop;
@@ -40,6 +28,8 @@ export interface WireHits {
     readonly cameraId: string;
     /** [−1, 1], larger is closer. */
     readonly similarity: number;
+    /** [0, 1], smaller is closer; only where the hits are re-ranked. */
+    readonly rerankDistance?: number;
   }[];
   readonly error: ReidError | undefined;
 }
@@ -57,65 +47,37 @@ export interface WireEvaluation {
 
 /** Hits that a query may ask for, and a call's queries together: docs/api.md. */
 export const MAX_HITS = 10_000;
+/** Hits a query that may be re-ranked. */
+export const MAX_RERANKED = 1000;
 
 const CROPS_A_CALL = 64;
 const ENTRIES_A_PAGE = 1000;
 const SEARCH_DEADLINE_MS = 120_000;
 
-/** Enrolls crops under their paths' names as entry ids; a crop that fails leaves the others unharmed. */
-export async function enrollCrops(
-  client: Client,
-  gallery: string,
-  crops: readonly LabelledCrop[],
-  options: TransferOptions,
-): Promise<EnrollReport> {
-  const failed: { path: string; reason: string; message: string }[] = [];
-  let sequence = "0";
-  for (let start = 0; start < crops.length; start += CROPS_A_CALL) {
-    const share = crops.slice(start, start + CROPS_A_CALL);
-    const response = await client.GalleryService.Enroll(
-      {
-        gallery,
-        priority: "PRIORITY_BULK",
-        enrollments: await Promise.all(
-          share.map(async ({ path, identity, cameraId }) => ({
-            crop: { encoded: await readFile(path), cameraId },
-            entry: { entryId: entryIdOf(path), identity },
-          })),
-        ),
-      },
-      { signal: options.signal, deadlineMs: SEARCH_DEADLINE_MS },
-    );
-    response.results.forEach(({ error }, i) => {
-      if (error !== null)
-        failed.push({
-          path: share[i].path,
-          reason: error.reason,
-          message: error.message,
-        });
-    });
-    sequence = response.sequence;
-    options.onProgress?.(start + share.length);
-  }
-  return { enrolled: crops.length - failed.length, failed, sequence };
+/** What crops are searched in, and how. */
+export interface SearchSettings {
+  readonly gallery: string;
+  /** 1 to `MAX_HITS`; to `MAX_RERANKED` with `reranked`; identities with `hitsPerIdentity`. */
+  readonly k: number;
+  /** Hits come identity by identity, at most so many of each. */
+  readonly hitsPerIdentity?: number | undefined;
+  /** Whether hits are ordered by re-ranked distance. */
+  readonly reranked?: boolean;
 }
 
-/**
- * Searches with crops, k hits each, as many a call as the server allows.
- *
- * @param from  k from 1 to `MAX_HITS`
- */
+/** Searches with crops, k hits each, as many a call as the server allows. */
 export async function searchCrops(
   client: Client,
-  from: { readonly gallery: string; readonly k: number },
+  from: SearchSettings,
   queries: readonly LabelledCrop[],
   options: TransferOptions & {
     /** `removed` leaves out entries with the query's identity and camera: the junk rule of Market-1501. */
     readonly sameCamera?: "removed" | "kept";
   },
 ): Promise<readonly WireHits[]> {
-  const { k } = from;
-  const share = Math.max(1, Math.min(CROPS_A_CALL, Math.floor(MAX_HITS / k)));
+  const { k, hitsPerIdentity } = from;
+  const most = Math.floor(MAX_HITS / (k * (hitsPerIdentity ?? 1)));
+  const share = Math.max(1, Math.min(CROPS_A_CALL, most));
   const found: WireHits[] = [];
   for (let start = 0; start < queries.length; start += share) {
     const batch = queries.slice(start, start + share);
@@ -123,6 +85,8 @@ export async function searchCrops(
       {
         gallery: from.gallery,
         k,
+        group: hitsPerIdentity === undefined ? null : { hitsPerIdentity },
+        rerank: from.reranked === true ? {} : null,
         queries: await Promise.all(
           batch.map(async ({ path, identity, cameraId }) => ({
             crop: { encoded: await readFile(path), cameraId },
@@ -134,15 +98,18 @@ export async function searchCrops(
       },
       { signal: options.signal, deadlineMs: SEARCH_DEADLINE_MS },
     );
-    results.forEach(({ hits, error }, i) => {
+    results.forEach(({ hits, identities, error }, i) => {
       found.push({
         query: batch[i],
-        hits: hits.map(({ entry, similarity }) => ({
-          entryId: entry?.entryId ?? "",
-          identity: entry?.identity ?? "",
-          cameraId: entry?.cameraId ?? "",
-          similarity,
-        })),
+        hits: [...hits, ...identities.flatMap((group) => group.hits)].map(
+          ({ entry, similarity, rerankDistance }) => ({
+            entryId: entry?.entryId ?? "",
+            identity: entry?.identity ?? "",
+            cameraId: entry?.cameraId ?? "",
+            similarity,
+            ...(rerankDistance === undefined ? {} : { rerankDistance }),
+          }),
+        ),
         error: error === null ? undefined : failureError(error),
       });
     });
@@ -185,7 +152,7 @@ export async function countCorrect(
 /**
  * mAP and CMC of answers, by the protocol of `reid eval`.
  *
- * Distance is 2 − 2·similarity; entries left out by the filter do not count, as `removed` ones do not there.
+ * Distance is the re-ranked one where there is one, else 2 − 2·similarity; entries left out by the filter do not count, as `removed` ones do not there.
  *
  * @param correctOf  correct entries of a query, found or not; left out: the answers hold every entry that counts.
  *                   Those not found add nothing to a query's average precision, so mAP is a lower bound
@@ -207,7 +174,10 @@ export function evaluateHits(
     if (correct === 0) continue;
     judged++;
     const figures = judgeQuery(
-      Float32Array.from(hits, ({ similarity }) => 2 - 2 * similarity),
+      Float32Array.from(
+        hits,
+        ({ similarity, rerankDistance = 2 - 2 * similarity }) => rerankDistance,
+      ),
       roles,
     );
     if (figures === undefined) continue;
@@ -246,10 +216,4 @@ export function failureError(failure: {
     message: failure.message,
     facts: failure.metadata,
   });
-}
-
-/** An entry's id: the last 128 bytes of its path, which hold the file's name. */
-function entryIdOf(path: string): string {
-  const parts = path.split("/");
-  return parts.slice(-2).join("/").slice(-128);
 }

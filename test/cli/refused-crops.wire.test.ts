@@ -47,6 +47,7 @@ describe("crops that the server refuses", () => {
     { words: ["embed"], verb: "embedded" },
     { words: ["enroll", "--gallery", "door"], verb: "enrolled" },
     { words: ["search", "--gallery", "door"], verb: "searched with" },
+    { words: ["identify", "--gallery", "door"], verb: "identified" },
   ];
   for (const { words, verb } of commands) {
     const reasonsIn = ({ results = [], failed = [] }: Printed) =>

@@ -2,7 +2,6 @@ import { readFile } from "node:fs/promises";
 import {
   FailedRun,
   textFlag,
-  UsageError,
   type Command,
   type CommandContext,
   type JsonObject,
@@ -11,6 +10,7 @@ import {
 import {
   addressOption,
   CropsRefusedError,
+  modelFromFlag,
   cropFiles,
   withClient,
 } from "../connection.js";
@@ -84,18 +84,4 @@ async function run(context: CommandContext): Promise<JsonObject | FailedRun> {
       ? new FailedRun(new CropsRefusedError("embedded", reasons), result)
       : result;
   });
-}
-
-function modelFromFlag(
-  text: string | undefined,
-): { readonly name: string; readonly version: number } | null {
-  if (text === undefined) return null;
-  const [name, version = "0"] = text.split("/");
-  const number = Number(version);
-  if (!Number.isInteger(number) || number < 0)
-    throw new UsageError(
-      `--model is "${text}": expected NAME or NAME/VERSION`,
-      text,
-    );
-  return { name, version: number };
 }

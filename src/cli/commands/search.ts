@@ -1,5 +1,6 @@
 import {
   FailedRun,
+  hasFlag,
   numberFlag,
   requiredFlag,
   textFlag,
@@ -19,7 +20,9 @@ import {
   countCorrect,
   evaluateHits,
   MAX_HITS,
+  MAX_RERANKED,
   searchCrops,
+  type SearchSettings,
 } from "../retrieval.js";
 
 const DEFAULT_K = 10;
@@ -28,7 +31,7 @@ const DEFAULT_K = 10;
 export const command: Command = {
   name: "search",
   summary: "search a gallery with crops, or judge a whole query folder",
-  usage: "--gallery NAME FILES…|--data DIR [-k N]",
+  usage: "--gallery NAME FILES…|--data DIR [-k N] [flags]",
   options: {
     ...addressOption,
     gallery: {
@@ -49,6 +52,16 @@ export const command: Command = {
       description:
         "hits a query; default 10, with --data the whole gallery or its nearest 10000",
     },
+    group: {
+      type: "string",
+      placeholder: "N",
+      description: "count identities in -k, and show at most N hits of each",
+    },
+    rerank: {
+      type: "boolean",
+      description:
+        "order hits by k-reciprocal re-ranked distance; at most 1000 a query",
+    },
   },
   takesPaths: true,
   run,
@@ -60,46 +73,59 @@ async function run(context: CommandContext): Promise<JsonObject | FailedRun> {
   const data = textFlag(flags, "data");
   if (data !== undefined && positionals.length > 0)
     throw new UsageError("give files or --data, not both", positionals[0]);
+  const reranked = hasFlag(flags, "rerank");
   const k = numberFlag(flags, "k", {
     minimum: 1,
-    maximum: MAX_HITS,
+    maximum: reranked ? MAX_RERANKED : MAX_HITS,
     integer: true,
   });
-  return data === undefined
-    ? searchFiles(context, gallery, k ?? DEFAULT_K)
-    : judgeFolder(context, { gallery, data, k });
+  const hitsPerIdentity = numberFlag(flags, "group", {
+    minimum: 1,
+    maximum: 100,
+    integer: true,
+  });
+  if (data === undefined) {
+    const settings = { gallery, k: k ?? DEFAULT_K, hitsPerIdentity, reranked };
+    return searchFiles(context, settings);
+  }
+  if (hitsPerIdentity !== undefined)
+    throw new UsageError("--data judges single hits: leave --group out");
+  return judgeFolder(context, { gallery, data, k, reranked });
 }
 
 async function searchFiles(
   context: CommandContext,
-  gallery: string,
-  k: number,
+  settings: SearchSettings,
 ): Promise<JsonObject | FailedRun> {
   const { out, signal, positionals } = context;
   const files = await cropFiles(positionals);
   const queries = files.map((path) => ({ path, identity: "", cameraId: "" }));
   return withClient(context, async (client) => {
-    const answers = await searchCrops(client, { gallery, k }, queries, {
-      signal,
-    });
+    const answers = await searchCrops(client, settings, queries, { signal });
     for (const { query, hits, error } of answers) {
       out.line(
         `${query.path}${error === undefined ? "" : `: ${error.message}`}`,
       );
       if (hits.length === 0) continue;
       out.table([
-        ["#", "entry", "identity", "camera", "similarity"],
+        [
+          ...["#", "entry", "identity", "camera", "similarity"],
+          ...(settings.reranked === true ? ["re-ranked"] : []),
+        ],
         ...hits.map((hit, i) => [
           i + 1,
           hit.entryId,
           hit.identity === "" ? "-" : hit.identity,
           hit.cameraId === "" ? "-" : hit.cameraId,
           hit.similarity.toFixed(4),
+          ...(hit.rerankDistance === undefined
+            ? []
+            : [hit.rerankDistance.toFixed(4)]),
         ]),
       ]);
     }
     const result = {
-      gallery,
+      gallery: settings.gallery,
       results: answers.map(({ query, hits, error }) => ({
         file: query.path,
         hits: hits.map((hit) => ({ ...hit })),
@@ -121,6 +147,7 @@ async function judgeFolder(
     readonly gallery: string;
     readonly data: string;
     readonly k: number | undefined;
+    readonly reranked: boolean;
   },
 ): Promise<JsonObject> {
   const { out, signal } = context;
@@ -130,11 +157,12 @@ async function judgeFolder(
       gallery: from.gallery,
     });
     const entries = Number(gallery?.entryCount ?? 0);
-    const k = from.k ?? Math.min(MAX_HITS, Math.max(1, entries));
+    const most = from.reranked ? MAX_RERANKED : MAX_HITS;
+    const k = from.k ?? Math.min(most, Math.max(1, entries));
     const progress = out.progress("search", queries.length);
     const answers = await searchCrops(
       client,
-      { gallery: from.gallery, k },
+      { gallery: from.gallery, k, reranked: from.reranked },
       queries,
       {
         signal,

@@ -3,9 +3,9 @@ import { basename, join } from "node:path";
 import { partitionAgreement } from "#memory/agreement";
 import { type Client, connect } from "../client.js";
 import { labelledCrops } from "../connection.js";
+import { enrollCrops } from "../enrolling.js";
 import { reclusterMemory } from "../recluster.js";
 import {
-  enrollCrops,
   evaluateHits,
   type LabelledCrop,
   searchCrops,

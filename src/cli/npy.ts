@@ -1,0 +1,118 @@
+import { open, type FileHandle } from "node:fs/promises";
+import { ReidError } from "#core/errors";
+import { CropFileNotFoundError } from "./connection.js";
+
+/** A .npy file that holds no matrix of features. */
+export class NpyFormatError extends ReidError<{
+  path: string;
+  problem: string;
+}> {
+  readonly code = "NPY_FORMAT";
+  readonly kind = "invalid-argument";
+
+  constructor(path: string, problem: string) {
+    super(
+      `${path} ${problem}: save features as a C-ordered float32 or float16 array of [entries, dimension]`,
+      { path, problem },
+    );
+  }
+}
+
+/** A matrix of features in a file. */
+export interface NpyFile {
+  /** N. */
+  readonly count: number;
+  /** D. */
+  readonly dimension: number;
+  readonly encoding: "f32le" | "f16le";
+  /** Each row's bytes, little-endian, the caller's own. */
+  rows(): AsyncGenerator<Buffer>;
+  /** Idempotent. */
+  close(): Promise<void>;
+}
+
+const MAGIC = Buffer.from("\x93NUMPY", "latin1");
+/** numpy's own limit on the header of a file that is not trusted. */
+const MAX_HEADER_BYTES = 10_000;
+const READ_BYTES = 1 << 20;
+
+const encodings: Readonly<
+  Record<string, { encoding: NpyFile["encoding"]; bytes: number }>
+> = {
+  "<f4": { encoding: "f32le", bytes: 4 },
+  "<f2": { encoding: "f16le", bytes: 2 },
+};
+
+/**
+ * Opens a .npy file of features; its rows are read as they are asked for.
+ *
+ * Source: numpy numpy/lib/format.py, format versions 1 to 3.
+ *
+ * @throws {CropFileNotFoundError} @throws {NpyFormatError}
+ */
+export async function openNpy(path: string): Promise<NpyFile> {
+  const handle = await open(path, "r").catch((cause: unknown) => {
+    throw new CropFileNotFoundError(path, { cause });
+  });
+  try {
+    return await readHeader(path, handle);
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+async function readHeader(path: string, handle: FileHandle): Promise<NpyFile> {
+  const head = await readAt(handle, 0, 12);
+  if (head.length < 12 || !head.subarray(0, 6).equals(MAGIC))
+    throw new NpyFormatError(path, "is no .npy file");
+  const isShort = head[6] === 1;
+  const start = isShort ? 10 : 12;
+  const length = isShort ? head.readUInt16LE(8) : head.readUInt32LE(8);
+  if (length > MAX_HEADER_BYTES)
+    throw new NpyFormatError(path, `has a header of ${length} bytes`);
+  const text = (await readAt(handle, start, length)).toString("latin1");
+  const descr = /'descr': *'([^']*)'/.exec(text)?.[1] ?? "";
+  if (!Object.hasOwn(encodings, descr))
+    throw new NpyFormatError(path, `holds numbers of type "${descr}"`);
+  if (!/'fortran_order': *False/.test(text))
+    throw new NpyFormatError(path, "is in Fortran order");
+  const shape = /'shape': *\((\d+), *(\d+),? *\)/.exec(text);
+  if (shape === null) throw new NpyFormatError(path, "does not hold a matrix");
+  const [count, dimension] = [Number(shape[1]), Number(shape[2])];
+  const { encoding, bytes } = encodings[descr];
+  const rowBytes = dimension * bytes;
+  const { size } = await handle.stat();
+  const wanted = start + length + count * rowBytes;
+  if (size !== wanted || dimension === 0)
+    throw new NpyFormatError(
+      path,
+      `has ${size} bytes where [${count}, ${dimension}] needs ${wanted}`,
+    );
+  return {
+    count,
+    dimension,
+    encoding,
+    rows: async function* () {
+      const atOnce = Math.max(1, Math.floor(READ_BYTES / rowBytes));
+      for (let row = 0; row < count; row += atOnce) {
+        const rows = Math.min(atOnce, count - row);
+        const at = start + length + row * rowBytes;
+        const block = await readAt(handle, at, rows * rowBytes);
+        for (let i = 0; i < rows; i++)
+          yield block.subarray(i * rowBytes, (i + 1) * rowBytes);
+      }
+    },
+    close: () => handle.close(),
+  };
+}
+
+async function readAt(
+  handle: FileHandle,
+  position: number,
+  length: number,
+): Promise<Buffer> {
+  const buffer = Buffer.alloc(length);
+  const { bytesRead } = await handle.read(buffer, 0, length, position);
+  return buffer.subarray(0, bytesRead);
+}
