@@ -5,7 +5,7 @@ import type {
 import { ReidError } from "#core/errors";
 import { CropEmptyError } from "#core/image-errors";
 import { attempt, cropFromWire, type RequestCrop } from "../crop-requests.js";
-import { FieldInvalidError, ShuttingDownError } from "../errors.js";
+import { FieldInvalidError } from "../errors.js";
 import { featureToWire, type FeatureEncoding } from "../features.js";
 import { requireId, wholeIn } from "../fields.js";
 import type { EndTrack__Output } from "../generated/reid/v1/EndTrack.js";
@@ -25,7 +25,7 @@ import {
 } from "../requests.js";
 import { failureFrom } from "../status.js";
 import { trackKey, TrackPool } from "../tracks.js";
-import { openCall, type OpenCall } from "./call.js";
+import { BidiStream, type StreamWork } from "./bidi-stream.js";
 import type { ServiceContext } from "./context.js";
 import {
   embedItems,
@@ -74,50 +74,25 @@ export function streamEmbed(
 }
 
 /** One camera pipeline's connection: crops in, answers out in any order, at most `window` unanswered. */
-class EmbedStream {
+class EmbedStream implements StreamWork<StreamEmbedRequest__Output> {
   readonly #context: ServiceContext;
-  readonly #stream: Stream;
-  readonly #call: OpenCall;
+  readonly #stream: BidiStream<StreamEmbedRequest__Output, StreamEmbedResponse>;
   readonly #inFlight = new Map<string, Promise<void>>();
   readonly #pools = new Map<string, OpenPool>();
   #opened: Opened | undefined;
   #model: LoadedModel | undefined;
-  /** Crops that wait for a place in the queue, and whether the client leaves its answers unread. */
-  #waiting = 0;
-  #isUnread = false;
-  #isEnded = false;
-  #isDraining = false;
 
   constructor(context: ServiceContext, stream: Stream) {
     this.#context = context;
-    this.#stream = stream;
-    this.#call = openCall(context, "EmbedService/StreamEmbed", stream);
-    this.#countStream(1);
-    this.#call.signal.addEventListener("abort", () =>
-      this.#fail(this.#call.signal.reason),
+    this.#stream = new BidiStream(
+      context,
+      "EmbedService/StreamEmbed",
+      stream,
+      this,
     );
-    const onDrain = () => {
-      this.#drain().catch((error: unknown) => this.#fail(error));
-    };
-    context.draining.addEventListener("abort", onDrain);
-    stream.once("close", () =>
-      context.draining.removeEventListener("abort", onDrain),
-    );
-    stream.on("error", () => this.#fail(this.#call.signal.reason));
-    stream.on("data", (message: StreamEmbedRequest__Output) => {
-      try {
-        this.#receive(message);
-      } catch (error) {
-        this.#fail(error);
-      }
-    });
-    stream.on("end", () => {
-      this.#finish().catch((error: unknown) => this.#fail(error));
-    });
   }
 
-  #receive(message: StreamEmbedRequest__Output): void {
-    if (this.#isEnded || this.#isDraining) return;
+  receive(message: StreamEmbedRequest__Output): void {
     const { open, crop, endTrack } = message;
     if (open !== null && open !== undefined) this.#open(open);
     else if (this.#opened === undefined)
@@ -136,6 +111,19 @@ class EmbedStream {
         "empty",
         "open, crop or end_track",
       );
+  }
+
+  /** Answers the crops in flight, then closes the pools. */
+  async settle(): Promise<void> {
+    await Promise.allSettled(this.#inFlight.values());
+    await Promise.all(
+      [...this.#pools.keys()].map((key) => this.#closePool(key)),
+    );
+  }
+
+  end(): void {
+    for (const { idle } of this.#pools.values()) clearTimeout(idle);
+    this.#pools.clear();
   }
 
   #open(open: StreamEmbedOpen__Output): void {
@@ -158,7 +146,7 @@ class EmbedStream {
     };
     this.#model = this.#context.registry.resolve(this.#opened.pin);
     const { name, version } = this.#model;
-    this.#send({
+    this.#stream.send({
       opened: { window: this.#opened.window, model: { name, version } },
     });
   }
@@ -169,7 +157,7 @@ class EmbedStream {
     if (model.key !== this.#model?.key) {
       this.#model = model;
       const { name, version } = model;
-      this.#send({ modelChanged: { name, version } });
+      this.#stream.send({ modelChanged: { name, version } });
     }
     return model;
   }
@@ -205,7 +193,7 @@ class EmbedStream {
     this.#inFlight.set(correlationId, work);
     pool?.pending.add(work);
     void work
-      .catch((error: unknown) => this.#fail(error))
+      .catch((error: unknown) => this.#stream.fail(error))
       .finally(() => {
         this.#inFlight.delete(correlationId);
         pool?.pending.delete(work);
@@ -232,13 +220,13 @@ class EmbedStream {
         places,
         model,
         priority: opened.priority,
-        signal: this.#call.signal,
-        remainingMs: finite(this.#call.remainingMs()),
+        signal: this.#stream.call.signal,
+        remainingMs: finite(this.#stream.call.remainingMs()),
         origin: "stream",
       });
       outcome = embedded.outcomes[0];
     } catch (error) {
-      if (!(error instanceof ReidError) || this.#call.signal.aborted)
+      if (!(error instanceof ReidError) || this.#stream.call.signal.aborted)
         throw error;
       outcome = error;
     }
@@ -254,28 +242,24 @@ class EmbedStream {
     if (!(item instanceof ReidError))
       pool?.add(outcome, item.capturedAtUs ?? this.#context.clock.now() * 1000);
     const feature = featureToWire(outcome, model, opened.encoding);
-    this.#send({ result: { correlationId, result: { cropId, feature } } });
+    this.#stream.send({
+      result: { correlationId, result: { cropId, feature } },
+    });
   }
 
   /** Reads no further while the queue is full: the client's own buffers fill, and it can drop its oldest crop. */
   async #place(priority: Priority): Promise<Place> {
-    const place = this.#context.inference.place(priority, this.#call.signal);
+    const place = this.#context.inference.place(
+      priority,
+      this.#stream.call.signal,
+    );
     if (!(place instanceof Promise)) return place;
-    this.#waiting += 1;
-    this.#steer();
+    this.#stream.hold();
     try {
       return await place;
     } finally {
-      this.#waiting -= 1;
-      this.#steer();
+      this.#stream.release();
     }
-  }
-
-  #steer(): void {
-    const isStopped = this.#waiting > 0 || this.#isUnread;
-    if (isStopped === this.#stream.isPaused()) return;
-    if (isStopped) this.#stream.pause();
-    else this.#stream.resume();
   }
 
   #answerFailure(
@@ -285,7 +269,7 @@ class EmbedStream {
     field: string,
   ): void {
     const failure = failureFrom(error, this.#context.log, field);
-    this.#send({
+    this.#stream.send({
       result: { correlationId, result: { cropId, error: failure } },
     });
   }
@@ -333,59 +317,6 @@ class EmbedStream {
     await Promise.allSettled(open.pending);
     const track = open.pool.mean();
     if (track === undefined || this.#opened === undefined) return;
-    this.#send({ track: trackToWire(track, this.#opened.encoding) });
-  }
-
-  /** Half-close: what is in flight is answered, pools are closed, then OK. */
-  async #finish(): Promise<void> {
-    await Promise.allSettled(this.#inFlight.values());
-    await Promise.all(
-      [...this.#pools.keys()].map((key) => this.#closePool(key)),
-    );
-    if (this.#isEnded) return;
-    this.#close();
-    this.#call.finish(undefined);
-    this.#stream.end();
-  }
-
-  /** The server ends: what was taken is answered, then the client is sent elsewhere. */
-  async #drain(): Promise<void> {
-    this.#isDraining = true;
-    await Promise.allSettled(this.#inFlight.values());
-    await Promise.all(
-      [...this.#pools.keys()].map((key) => this.#closePool(key)),
-    );
-    this.#fail(new ShuttingDownError());
-  }
-
-  #fail(error: unknown): void {
-    if (this.#isEnded) return;
-    this.#close();
-    this.#stream.emit("error", this.#call.finish(error));
-  }
-
-  #close(): void {
-    this.#isEnded = true;
-    for (const { idle } of this.#pools.values()) clearTimeout(idle);
-    this.#pools.clear();
-    this.#countStream(-1);
-  }
-
-  /** A client that does not read is not read from either: what it is owed stays bounded by the window. */
-  #send(message: StreamEmbedResponse): void {
-    if (this.#isEnded) return;
-    if (this.#stream.write(message) || this.#isUnread) return;
-    this.#isUnread = true;
-    this.#steer();
-    this.#stream.once("drain", () => {
-      this.#isUnread = false;
-      this.#steer();
-    });
-  }
-
-  #countStream(change: number): void {
-    this.#context.telemetry.add("reid.stream.active", change, {
-      "rpc.method": "reid.v1.EmbedService/StreamEmbed",
-    });
+    this.#stream.send({ track: trackToWire(track, this.#opened.encoding) });
   }
 }
