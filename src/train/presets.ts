@@ -71,7 +71,7 @@ function autoPreset(
     switches: {
       ...paper.switches,
       clusterCentre: "camera",
-      // Ahead of leaving the rows alone, by 9 points of target mAP from random weights and 3 from trained ones; from
+      // Ahead of leaving the rows alone, by 10 points of target mAP from random weights and 4 from trained ones; from
       // trained ones replacing them is as good (docs/performance.md, make bench-presets).
       refreshMemory: "average",
       // A cosine from the start lowers the rate while most clusters are still to be found: target mAP 69 against 78
