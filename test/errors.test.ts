@@ -54,6 +54,8 @@ const samples: readonly core.ReidError[] = [
   new index.BindingMissingError("faiss.node", "no such file"),
   new index.EntryExistsError("door", "e1"),
   new index.EntryNotFoundError("door", "e1"),
+  new index.ExportFormatError("out", "gallery.json cannot be read"),
+  new index.NpyFormatError("f.npy", "its numbers are <f8, not <f4"),
   new index.FeatureDimensionError("door", 2048, 512),
   new index.FeatureNotFiniteError(3),
   new index.FeatureNotUnitError(2),

@@ -341,3 +341,33 @@ export class BackupModelError extends ReidError<{
     );
   }
 }
+
+/** A folder that is not what `reid index export` writes. */
+export class ExportFormatError extends ReidError<{
+  path: string;
+  cause: string;
+}> {
+  readonly code = "EXPORT_FORMAT";
+  readonly kind = "invalid-argument";
+
+  constructor(path: string, cause: string, options?: ErrorOptions) {
+    super(
+      `${path} is no export of a gallery (${cause}): give a folder that reid index export has written`,
+      { path, cause },
+      options,
+    );
+  }
+}
+
+/** A `.npy` file that does not hold features. */
+export class NpyFormatError extends ReidError<{ path: string; cause: string }> {
+  readonly code = "NPY_FORMAT";
+  readonly kind = "invalid-argument";
+
+  constructor(path: string, cause: string) {
+    super(
+      `${path} holds no features (${cause}): save a C-ordered float32 array [rows, columns] of unit rows`,
+      { path, cause },
+    );
+  }
+}

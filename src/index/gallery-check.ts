@@ -66,20 +66,22 @@ export async function checkGallery(
   }
   if (ids.size !== indexed)
     problems.push(`${ids.size - indexed} ids in the index are of no entry`);
-  await compareFeatures(gallery, problems);
+  const brokenEntries = await compareFeatures(gallery, problems);
   return {
     gallery: record.name,
     entries: rows.size,
     sequence: record.sequence,
     indexed,
     problems: problems.slice(0, problemsListed),
+    brokenEntries,
   };
 }
 
 async function compareFeatures(
   { record, rows, index, tables }: CheckedGallery,
   problems: string[],
-): Promise<void> {
+): Promise<readonly string[]> {
+  const broken: string[] = [];
   const { number, dimension } = record;
   const all = [...rows.all()];
   for (let start = 0; start < all.length; start += 256) {
@@ -88,9 +90,9 @@ async function compareFeatures(
       Float64Array.from(part, ({ sequence }) => sequence),
     );
     part.forEach(({ entryId, sequence }, i) => {
-      if (problems.length >= problemsListed) return;
       const bytes = tables.features.get([number, sequence]);
       if (bytes?.byteLength !== 4 * dimension) {
+        broken.push(entryId);
         problems.push(
           `entry "${entryId}" has a feature of ${bytes?.byteLength ?? 0} bytes, not ${4 * dimension}`,
         );
@@ -98,8 +100,10 @@ async function compareFeatures(
       }
       const feature = featureFromBytes(bytes);
       const length = norm(feature);
-      if (!(Math.abs(length - 1) <= 1e-3))
+      if (!(Math.abs(length - 1) <= 1e-3)) {
+        broken.push(entryId);
         problems.push(`entry "${entryId}" has a feature of norm ${length}`);
+      }
       const other = inIndex.subarray(i * dimension, (i + 1) * dimension);
       if (feature.some((value, j) => value !== other[j]))
         problems.push(
@@ -107,4 +111,5 @@ async function compareFeatures(
         );
     });
   }
+  return broken;
 }

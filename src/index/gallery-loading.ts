@@ -112,12 +112,15 @@ export async function loadParts(
   onIndexed: (count: number, of: number) => void = () => undefined,
 ): Promise<GalleryParts> {
   const { tables, factory, hasSnapshots, log, clock } = context;
-  const rows = await loadRows(tables, record);
   const folder = snapshotFolder(context.store, record);
-  const { index: main, snapshot } = await loadIndex(record, {
-    ...{ factory, log, hasSnapshots },
-    snapshots: folder,
-  });
+  // The main thread decodes entries while the disk and FAISS's thread read the index.
+  const [rows, { index: main, snapshot }] = await Promise.all([
+    loadRows(tables, record),
+    loadIndex(record, {
+      ...{ factory, log, hasSnapshots },
+      snapshots: folder,
+    }),
+  ]);
   let done = 0;
   let saidMs = clock.monotonic();
   await catchUp(main, { rows, record, tables }, (count, of) => {

@@ -233,4 +233,6 @@ export interface GalleryCheck {
   readonly indexed: number;
   /** Empty where all is well; one line each. */
   readonly problems: readonly string[];
+  /** Ids of entries whose feature in the store is missing, cut or not of norm one; all of them. */
+  readonly brokenEntries: readonly string[];
 }

@@ -1,0 +1,133 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { ConfigError } from "#core/errors";
+import { createLog } from "#core/log";
+import { Store } from "#core/store";
+import type { Gallery } from "#index/gallery";
+import { GalleryStore } from "#index/gallery-store";
+import {
+  requiredFlag,
+  textFlag,
+  UsageError,
+  type CommandContext,
+  type JsonObject,
+} from "../../command.js";
+
+/** The flag of every command on a data folder. */
+export const dataOption = {
+  data: {
+    type: "string",
+    placeholder: "DIR",
+    description: "data folder of a server that is not running",
+  },
+} as const;
+
+/** The flags of commands on some or all galleries of a data folder. */
+export const galleryOptions = {
+  ...dataOption,
+  gallery: {
+    type: "string",
+    placeholder: "NAME",
+    description: "only this gallery; default all",
+  },
+} as const;
+
+/** The flag that asks a running server instead. */
+export const serverOption = {
+  server: {
+    type: "string",
+    placeholder: "HOST:PORT",
+    description: "ask this server, which is running, instead of opening --data",
+  },
+} as const;
+
+/** Whether there is a store in a folder. */
+export function hasStore(folder: string): boolean {
+  return existsSync(join(folder, "store", "data.mdb"));
+}
+
+/** What a command has of a data folder while it runs. */
+export interface OpenFolder {
+  readonly store: Store;
+  readonly galleries: GalleryStore;
+}
+
+/**
+ * Opens the data folder, hands it over, and closes it whatever happens.
+ *
+ * @throws {ConfigError} no store is there: opening would make an empty one, of which everything is well
+ */
+export async function withFolder<Result>(
+  { flags, clock }: CommandContext,
+  action: (open: OpenFolder) => Promise<Result>,
+): Promise<Result> {
+  const folder = requiredFlag(flags, "data");
+  if (!hasStore(folder))
+    throw new ConfigError(
+      "--data",
+      `${folder}, which holds no store`,
+      "the folder that reid serve --data was given",
+    );
+  const store = await Store.open(folder);
+  try {
+    const galleries = await GalleryStore.open(store, {
+      clock,
+      log: createLog({ level: "warn" }),
+    });
+    try {
+      return await action({ store, galleries });
+    } finally {
+      await galleries.close();
+    }
+  } finally {
+    await store.close();
+  }
+}
+
+/** The same with the galleries that `--gallery` names, or all. */
+export function withGalleries<Result>(
+  context: CommandContext,
+  action: (galleries: readonly Gallery[]) => Promise<Result>,
+): Promise<Result> {
+  const name = textFlag(context.flags, "gallery");
+  return withFolder(context, async ({ galleries }) =>
+    action(
+      name === undefined ? await galleries.list() : [await galleries.get(name)],
+    ),
+  );
+}
+
+/** A gallery as `--json` prints it. */
+export function factsOf(gallery: Gallery): JsonObject {
+  const { name, model, dimension, index, entryCount, identityCount, ...rest } =
+    gallery.describe();
+  return {
+    name,
+    model: `${model.name}/${model.version}`,
+    dimension,
+    index: { ...index },
+    entries: entryCount,
+    identities: identityCount,
+    sequence: rest.sequence,
+    indexBytes: rest.indexBytes,
+    cropRetention: rest.cropRetention,
+    maxEntries: rest.maxEntries,
+  };
+}
+
+/** Galleries named as NAME or NAME=OTHER: what they are called there, and here. @throws {UsageError} */
+export function renamings(
+  words: readonly string[],
+): ReadonlyMap<string, string> {
+  const plan = new Map<string, string>();
+  for (const word of words) {
+    const [from, to = from, ...rest] = word.split("=");
+    if (from === "" || to === "" || rest.length > 0)
+      throw new UsageError(
+        `--gallery is "${word}": expected NAME or NAME=OTHER`,
+        word,
+      );
+    plan.set(from, to);
+  }
+  return plan;
+}

@@ -1,0 +1,46 @@
+import type { Gallery } from "#index/gallery";
+import type { GalleryCheck } from "#index/gallery-types";
+import { type Command, type CommandContext, hasFlag } from "../../command.js";
+import { reportChecks } from "./check.js";
+import { galleryOptions, withGalleries } from "./data-folder.js";
+
+/** Mends what can be mended, and checks again. */
+async function mend(
+  { flags, out }: CommandContext,
+  gallery: Gallery,
+): Promise<GalleryCheck> {
+  const found = await gallery.check();
+  if (found.problems.length === 0) return found;
+  const { brokenEntries } = found;
+  if (hasFlag(flags, "drop-broken") && brokenEntries.length > 0) {
+    const { deletedCount } = await gallery.deleteEntries({
+      entryIds: brokenEntries,
+    });
+    out.line(`${gallery.name}: ${deletedCount} entries dropped`);
+  }
+  await gallery.rebuild();
+  out.line(`${gallery.name}: index built anew`);
+  return gallery.check();
+}
+
+/** `reid index repair`: indexes anew where they do not agree with the store. */
+export const repair: Command = {
+  name: "repair",
+  summary: "mend galleries that check finds problems in",
+  usage: "--data DIR [--gallery NAME] [--drop-broken]",
+  options: {
+    ...galleryOptions,
+    "drop-broken": {
+      type: "boolean",
+      description:
+        "delete entries whose feature in the store is missing, cut or not of norm one",
+    },
+  },
+  run: (context) =>
+    withGalleries(context, async (galleries) => {
+      const checks: GalleryCheck[] = [];
+      for (const gallery of galleries)
+        checks.push(await mend(context, gallery));
+      return reportChecks(context, checks);
+    }),
+};

@@ -1,0 +1,56 @@
+import type { ResponseOf } from "#serve/protocol";
+import { connect, errorFromCall, type Client } from "./client.js";
+import type { CommandContext } from "./command.js";
+import { failureError } from "./retrieval.js";
+
+/** How an operation stands, as the server tells it. */
+export type SeenOperation = NonNullable<
+  ResponseOf<"OperationService", "GetOperation">["operation"]
+>;
+
+/** How long a server may take to answer at all. */
+const connectMs = 10_000;
+
+/**
+ * Starts an operation on a server, shows how far it is, and waits for its end.
+ *
+ * @param start  makes the call that starts it
+ * @throws {ReidError} the server's reason where it failed, or the call did
+ */
+export async function operationOn(
+  address: string,
+  { out, signal }: CommandContext,
+  start: (
+    client: Client,
+  ) => Promise<{ readonly operation: SeenOperation | null }>,
+): Promise<SeenOperation> {
+  const client = connect(address);
+  try {
+    await client.ready(connectMs);
+    const { operation: started } = await start(client);
+    const operationId = started?.operationId ?? "";
+    const progress = out.progress(
+      "operation",
+      Number(started?.totalCount ?? 0),
+    );
+    const end = await new Promise<SeenOperation>((resolve, reject) => {
+      let last: SeenOperation | undefined;
+      const watch = client.watchOperation(operationId);
+      signal.addEventListener("abort", () => watch.cancel());
+      watch
+        .on("data", ({ operation }: { operation: SeenOperation }) => {
+          last = operation;
+          progress.update(Number(operation.doneCount));
+        })
+        .on("error", (error: Parameters<typeof errorFromCall>[0]) =>
+          reject(errorFromCall(error)),
+        )
+        .on("end", () => last !== undefined && resolve(last));
+    }).finally(() => progress.end());
+    if (end.error !== null && end.error !== undefined)
+      throw failureError(end.error);
+    return end;
+  } finally {
+    client.close();
+  }
+}
