@@ -18,6 +18,8 @@ export type Gallery = Pick<
   | "search"
   | "getEntry"
   | "listEntries"
+  | "listIdentities"
+  | "updateEntries"
   | "deleteEntries"
   | "rowsOf"
   | "snapshot"

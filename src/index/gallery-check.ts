@@ -56,12 +56,12 @@ export async function checkGallery(
   let indexed = 0;
   const names = new Set<string>();
   for (const row of rows.all()) {
-    const { entryId, sequence } = row;
+    const { entryId, sequence, featureId } = row;
     if (names.has(entryId)) problems.push(`entry "${entryId}" is there twice`);
     names.add(entryId);
     if (sequence > record.sequence)
       problems.push(`entry "${entryId}" has sequence ${sequence}, not given`);
-    if (ids.has(sequence)) indexed++;
+    if (ids.has(featureId)) indexed++;
     else problems.push(`entry "${entryId}" is not in the index`);
   }
   if (ids.size !== indexed)
@@ -87,10 +87,10 @@ async function compareFeatures(
   for (let start = 0; start < all.length; start += 256) {
     const part = all.slice(start, start + 256);
     const inIndex = await index.features(
-      Float64Array.from(part, ({ sequence }) => sequence),
+      Float64Array.from(part, ({ featureId }) => featureId),
     );
-    part.forEach(({ entryId, sequence }, i) => {
-      const bytes = tables.features.get([number, sequence]);
+    part.forEach(({ entryId, featureId }, i) => {
+      const bytes = tables.features.get([number, featureId]);
       if (bytes?.byteLength !== 4 * dimension) {
         broken.push(entryId);
         problems.push(

@@ -12,19 +12,35 @@ import {
   type GalleryTables,
 } from "./gallery-records.js";
 import type { GalleryRows, Row } from "./gallery-rows.js";
-import { passes } from "./filter-walk.js";
+import { passes, passingRows } from "./filter-walk.js";
+import { isOverfull, updatedFields } from "./entry-changes.js";
+import { Turns } from "./turns.js";
 import type {
   Enrollment,
+  EntryChanges,
   EnrollResult,
   EntrySelector,
   OnExisting,
+  UpdateOutcome,
 } from "./gallery-types.js";
+
+/** Rows planned or applied in one turn of the main thread: some 2 µs each. */
+const plannedAtOnce = 256;
 
 interface Added {
   readonly row: Row;
-  /** Row of its feature in the draft's block. */
-  readonly position: number;
+  /** Row of its feature in the draft's block; undefined: the store has it, and the crop, under the row's feature id. */
+  readonly position: number | undefined;
   readonly crop: Uint8Array | undefined;
+}
+
+/** What the index has to do once a transaction is committed. */
+export interface IndexChanges {
+  /** float64 [N], rising. */
+  readonly added: Float64Array;
+  /** float32 [N, D]. */
+  readonly features: Float32Array;
+  readonly removed: Float64Array;
 }
 
 /** What a draft needs beside the gallery: the present and new ids. */
@@ -39,9 +55,12 @@ export interface DraftContext {
 export class GalleryDraft {
   readonly #rows: GalleryRows;
   readonly #context: DraftContext;
+  readonly #before: GalleryRecord;
+  /** By sequence. */
   readonly #added = new Map<number, Added>();
   /** By entry id: the row that the transaction leaves under it, undefined where it leaves none. */
   readonly #named = new Map<string, Row | undefined>();
+  /** By feature id: rows of before that the transaction deletes, replaces or updates. */
   readonly #removed = new Map<number, Row>();
   /** float32 [≥ placed, D]: all features in one block, of which store and index take views. */
   #features: Float32Array;
@@ -52,6 +71,7 @@ export class GalleryDraft {
   constructor(rows: GalleryRows, record: GalleryRecord, context: DraftContext) {
     this.#rows = rows;
     this.#record = record;
+    this.#before = record;
     this.#context = context;
     this.#size = rows.size;
     const { expectedCount = 1 } = context;
@@ -64,7 +84,8 @@ export class GalleryDraft {
   }
 
   get isEmpty(): boolean {
-    return this.#added.size === 0 && this.#removed.size === 0;
+    // Not by what is added and removed: what is enrolled and deleted in one transaction takes sequences too.
+    return this.#record === this.#before;
   }
 
   /** Plans one enrolment; the feature is copied. */
@@ -98,6 +119,7 @@ export class GalleryDraft {
     const row: Row = {
       entryId,
       sequence,
+      featureId: sequence,
       identity: enrollment.identity ?? "",
       cameraId: enrollment.cameraId ?? "",
       capturedAtUs: enrollment.capturedAtUs,
@@ -109,16 +131,10 @@ export class GalleryDraft {
       enrolledAtUs: nowUs,
       hasCrop: crop !== undefined,
     };
-    this.#added.set(sequence, { row, position: this.#place(feature), crop });
-    this.#named.set(entryId, row);
-    this.#size++;
-    this.#record = {
-      ...this.#record,
-      sequence,
-      writtenCount: this.#record.writtenCount + 1,
-      replacedCount:
-        this.#record.replacedCount + (present === undefined ? 0 : 1),
-    };
+    this.#write(
+      { row, position: this.#place(feature), crop },
+      present !== undefined,
+    );
     return { entryId, sequence };
   }
 
@@ -131,23 +147,63 @@ export class GalleryDraft {
   }
 
   /** Plans the deletion of the entries that a selector names; what is not there is no error. @returns how many */
-  deleteSelected(selector: EntrySelector): number {
-    if ("entryIds" in selector)
-      return selector.entryIds.filter((entryId) => this.delete(entryId)).length;
-    const holds =
-      "identity" in selector
-        ? (row: Row) => row.identity === selector.identity
-        : passes([selector.filter]);
-    const chosen = [...this.rows()].filter(holds);
-    for (const row of chosen) this.#delete(row);
-    return chosen.length;
+  async deleteSelected(selector: EntrySelector): Promise<number> {
+    const turns = new Turns(plannedAtOnce);
+    let count = 0;
+    for await (const row of this.#selected(selector)) {
+      this.#delete(row);
+      count++;
+      if (turns.isOver) await turns.next();
+    }
+    return count;
+  }
+
+  /**
+   * Plans new values for the entries that a selector names, each under a new sequence; features and crops stay as
+   * and where they are.
+   *
+   * @returns how many; `overfull`: an entry that may not be updated so, and then none is
+   */
+  async updateSelected(
+    selector: EntrySelector,
+    changes: EntryChanges,
+  ): Promise<Omit<UpdateOutcome, "sequence">> {
+    const turns = new Turns(plannedAtOnce);
+    // Looked at before the first is planned: other calls' writes share the transaction, which cannot fail for this one.
+    if (changes.attributes?.set !== undefined)
+      for await (const row of this.#selected(selector)) {
+        if (isOverfull(row, changes))
+          return { updatedCount: 0, overfull: row.entryId };
+        if (turns.isOver) await turns.next();
+      }
+    let updatedCount = 0;
+    for await (const present of this.#selected(selector)) {
+      const { position, crop } = this.#added.get(present.sequence) ?? {};
+      this.#drop(present);
+      const sequence = this.#record.sequence + 1;
+      const row: Row = {
+        ...present,
+        ...updatedFields(present, changes),
+        sequence,
+        featureId: position === undefined ? present.featureId : sequence,
+      };
+      // Placed again: features lie in the order of their rows.
+      const again =
+        position === undefined
+          ? undefined
+          : this.#place(this.#featureAt(position));
+      this.#write({ row, position: again, crop }, true);
+      updatedCount++;
+      if (turns.isOver) await turns.next();
+    }
+    return { updatedCount };
   }
 
   /** Plans the deletion of an identity's entries for good: no snapshot from before it counts. @returns them */
   forget(identity: string): readonly Row[] {
     const stored = [...this.#rows.ofIdentity(identity)]
-      .filter((sequence) => !this.#removed.has(sequence))
-      .flatMap((sequence) => this.#rows.at(sequence) ?? []);
+      .filter((featureId) => !this.#removed.has(featureId))
+      .flatMap((featureId) => this.#rows.at(featureId) ?? []);
     const added = [...this.#added.values()]
       .map(({ row }) => row)
       .filter((row) => row.identity === identity);
@@ -165,62 +221,103 @@ export class GalleryDraft {
   sweep(): number {
     const over = this.#rows.expired(this.#context.nowUs);
     for (const row of over)
-      if (!this.#removed.has(row.sequence)) this.#delete(row);
+      if (!this.#removed.has(row.featureId)) this.#delete(row);
     return over.length;
-  }
-
-  /** Entries as the transaction leaves them so far. */
-  *rows(): Iterable<Row> {
-    for (const row of this.#rows.all())
-      if (!this.#removed.has(row.sequence)) yield row;
-    for (const { row } of this.#added.values()) yield row;
   }
 
   /** Hands the writes to the store's transaction. */
   write(writer: Writer, tables: GalleryTables): void {
     const { number, name } = this.#record;
-    for (const { sequence, hasCrop } of this.#removed.values()) {
+    const kept = this.#keptFeatures();
+    for (const { sequence, featureId, hasCrop } of this.#removed.values()) {
       writer.remove(tables.entries, [number, sequence]);
-      writer.remove(tables.features, [number, sequence]);
-      if (hasCrop) writer.remove(tables.crops, [number, sequence]);
+      if (kept.has(featureId)) continue;
+      writer.remove(tables.features, [number, featureId]);
+      if (hasCrop) writer.remove(tables.crops, [number, featureId]);
     }
     for (const { row, position, crop } of this.#added.values()) {
-      const { sequence, ...entry } = row;
-      writer.put<EntryRecord>(tables.entries, [number, sequence], entry);
-      writer.put(
-        tables.features,
-        [number, sequence],
-        bytesFromFeature(this.#featureAt(position)),
+      const { sequence, featureId, ...entry } = row;
+      const key = [number, sequence];
+      writer.put<EntryRecord>(
+        tables.entries,
+        key,
+        featureId === sequence ? entry : { ...entry, featureId },
       );
-      if (crop !== undefined)
-        writer.put(tables.crops, [number, sequence], crop);
+      if (position !== undefined)
+        writer.put(
+          tables.features,
+          key,
+          bytesFromFeature(this.#featureAt(position)),
+        );
+      if (crop !== undefined) writer.put(tables.crops, key, crop);
     }
     if (!this.isEmpty) writer.put(tables.galleries, name, this.#record);
   }
 
-  /** Brings the rows to what has been committed. @returns what the index has to do */
-  apply(): {
-    added: Float64Array;
-    features: Float32Array;
-    removed: Float64Array;
-  } {
+  /**
+   * Brings the rows to what has been committed, in turns; an entry that is replaced is there all the while.
+   *
+   * @returns what the index has to do
+   */
+  async apply(): Promise<IndexChanges> {
     const { dimension } = this.#record;
-    for (const row of this.#removed.values()) this.#rows.remove(row);
-    const added = new Float64Array(this.#added.size);
+    const turns = new Turns(plannedAtOnce);
+    const kept = this.#keptFeatures();
+    const added = new Float64Array(this.#added.size - kept.size);
     let i = 0;
     for (const { row, position } of this.#added.values()) {
       this.#rows.add(row);
-      added[i] = row.sequence;
-      // What was written and replaced in this transaction has left a gap before it.
-      if (position !== i)
-        this.#features.set(this.#featureAt(position), i * dimension);
-      i++;
+      if (position !== undefined) {
+        added[i] = row.featureId;
+        // What was written and replaced in this transaction has left a gap before it.
+        if (position !== i)
+          this.#features.set(this.#featureAt(position), i * dimension);
+        i++;
+      }
+      if (turns.isOver) await turns.next();
+    }
+    const removed = new Float64Array(this.#removed.size);
+    let gone = 0;
+    for (const [featureId, row] of this.#removed) {
+      this.#rows.remove(row);
+      if (!kept.has(featureId)) removed[gone++] = featureId;
+      if (turns.isOver) await turns.next();
     }
     return {
       added,
       features: this.#features.subarray(0, i * dimension),
-      removed: Float64Array.from(this.#removed.keys()),
+      removed: removed.subarray(0, gone),
     };
+  }
+
+  /** Features that are in the store and stay there, under rows that are new. */
+  #keptFeatures(): ReadonlySet<number> {
+    const kept = new Set<number>();
+    for (const { row, position } of this.#added.values())
+      if (position === undefined) kept.add(row.featureId);
+    return kept;
+  }
+
+  /** The entries that a selector names, as the transaction leaves them so far. */
+  async *#selected(selector: EntrySelector): AsyncIterable<Row> {
+    if ("entryIds" in selector) {
+      for (const entryId of new Set(selector.entryIds)) {
+        const row = this.#find(entryId);
+        if (row !== undefined) yield row;
+      }
+      return;
+    }
+    const filter =
+      "identity" in selector
+        ? { identityIn: [selector.identity] }
+        : selector.filter;
+    // What is written meanwhile, by the caller, is behind these.
+    const added = [...this.#added.values()].map(({ row }) => row);
+    const walk = passingRows(this.#rows, [filter], { nowUs: -Infinity });
+    for await (const passing of walk)
+      for (let i = 0; i < passing.count; i++)
+        if (!this.#removed.has(passing.featureId(i))) yield passing.row(i);
+    yield* added.filter(passes([filter]));
   }
 
   /** Copies a feature into the block. @returns  its row there */
@@ -248,6 +345,21 @@ export class GalleryDraft {
     return this.#rows.named(entryId);
   }
 
+  /** Plans a row under the next sequence. */
+  #write(added: Added, replaces: boolean): void {
+    const { row } = added;
+    this.#added.set(row.sequence, added);
+    this.#named.set(row.entryId, row);
+    this.#size++;
+    const { writtenCount, replacedCount } = this.#record;
+    this.#record = {
+      ...this.#record,
+      sequence: row.sequence,
+      writtenCount: writtenCount + 1,
+      replacedCount: replacedCount + (replaces ? 1 : 0),
+    };
+  }
+
   #delete(row: Row): void {
     this.#drop(row);
     this.#named.set(row.entryId, undefined);
@@ -261,6 +373,7 @@ export class GalleryDraft {
   #drop(row: Row): void {
     this.#size--;
     // Written and replaced in one transaction: it never reaches the store.
-    if (!this.#added.delete(row.sequence)) this.#removed.set(row.sequence, row);
+    if (!this.#added.delete(row.sequence))
+      this.#removed.set(row.featureId, row);
   }
 }

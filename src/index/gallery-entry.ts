@@ -4,7 +4,20 @@ import {
   type GalleryTables,
 } from "./gallery-records.js";
 import type { Row } from "./gallery-rows.js";
-import type { Entry, EntryView } from "./gallery-types.js";
+import type { GalleryIndex } from "./gallery-index.js";
+import type { RankedRows } from "./gallery-search.js";
+import type {
+  Entry,
+  EntryView,
+  QueryHits,
+  SearchRequest,
+} from "./gallery-types.js";
+
+/** Where entries are stored. */
+type EntrySource = { readonly tables: GalleryTables } & Pick<
+  GalleryRecord,
+  "number"
+>;
 
 /**
  * An entry as reads return it: its row, and what the view adds from the store.
@@ -14,13 +27,11 @@ import type { Entry, EntryView } from "./gallery-types.js";
 export function entryOf(
   row: Row,
   view: EntryView,
-  {
-    tables,
-    number,
-  }: { readonly tables: GalleryTables } & Pick<GalleryRecord, "number">,
+  { tables, number }: EntrySource,
 ): Entry {
-  const { hasCrop, attributes, capturedAtUs, expiresAtUs, ...rest } = row;
-  const key = [number, row.sequence];
+  const { hasCrop, attributes, capturedAtUs, expiresAtUs, featureId, ...rest } =
+    row;
+  const key = [number, featureId];
   const feature = view === "feature" ? tables.features.get(key) : undefined;
   const crop = view === "crop" && hasCrop ? tables.crops.get(key) : undefined;
   return {
@@ -31,4 +42,26 @@ export function entryOf(
     ...(feature === undefined ? {} : { feature: featureFromBytes(feature) }),
     ...(crop === undefined ? {} : { crop }),
   };
+}
+
+/** What a search found, as it answers. @returns [Q] */
+export async function hitsOf(
+  found: readonly RankedRows[],
+  { view = "basic", withFeatures = false }: SearchRequest,
+  source: EntrySource & { readonly index: GalleryIndex },
+): Promise<readonly QueryHits[]> {
+  const results: QueryHits[] = [];
+  for (const { rows, exact } of found) {
+    const hits = rows.map(({ row, similarity }) => ({
+      entry: entryOf(row, view, source),
+      similarity,
+    }));
+    const ids = Float64Array.from(rows, ({ row }) => row.featureId);
+    results.push(
+      withFeatures
+        ? { hits, exact, features: await source.index.features(ids) }
+        : { hits, exact },
+    );
+  }
+  return results;
 }

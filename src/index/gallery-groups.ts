@@ -143,7 +143,7 @@ async function fillGroups(
   const { scope, request, dimension, query } = of;
   const { queries, queryFilters = [], group } = request;
   const entriesOf = (identity: string): number =>
-    scope.rows.ofIdentity(identity).size;
+    scope.rows.countOfIdentity(identity);
   const short = groups.filter(
     ({ identity, hits }) =>
       identity !== "" &&

@@ -33,7 +33,7 @@ async function loadRows(
     keysOfGallery(record.number),
   )) {
     const sequence = typeof key === "object" ? Number(key[1]) : NaN;
-    rows.add({ ...value, sequence });
+    rows.add({ featureId: sequence, ...value, sequence });
     if (turns.isOver) await turns.next();
   }
   return rows;
@@ -131,7 +131,7 @@ export async function loadParts(
     log.info("index is being built", { gallery: record.name, done, of });
   });
   const tail = factory({ kind: "flat" }, record.dimension);
-  const index = new GalleryIndex(main, tail, (id) => rows.at(id) !== undefined);
+  const index = new GalleryIndex(main, tail, (id) => rows.has(id));
   return {
     rows,
     index,

@@ -39,13 +39,13 @@ async function differenceOf(
   const gone: number[] = [];
   for (const id of await index.ids()) {
     present.add(id);
-    if (rows.at(id) === undefined) gone.push(id);
+    if (!rows.has(id)) gone.push(id);
     if (turns.isOver) await turns.next();
   }
   const missing = new Float64Array(rows.size);
   let count = 0;
-  for (const { sequence } of rows.all()) {
-    if (!present.has(sequence)) missing[count++] = sequence;
+  for (const id of rows.featureIds()) {
+    if (!present.has(id)) missing[count++] = id;
     if (turns.isOver) await turns.next();
   }
   return {

@@ -26,7 +26,7 @@ export interface GalleryRecord extends Required<
   readonly deletedCount: number;
 }
 
-/** An entry in the store, under [gallery number, sequence]; its feature and crop are in tables of their own. */
+/** An entry in the store, under [gallery number, sequence]; feature and crop are in tables of their own, under its feature id. */
 export interface EntryRecord {
   readonly entryId: string;
   readonly identity: string;
@@ -37,6 +37,8 @@ export interface EntryRecord {
   readonly expiresAtUs: number | undefined;
   readonly enrolledAtUs: number;
   readonly hasCrop: boolean;
+  /** Sequence under which its feature and crop are, where it is not the entry's: it was updated since. */
+  readonly featureId?: number;
 }
 
 /** The tables of all galleries of a store. Layout: docs/formats.md. */

@@ -1,7 +1,7 @@
 import type { ReidError } from "#core/errors";
 import type { Writer } from "#core/store";
 
-import type { Filter } from "./filter.js";
+import type { Filter, TimeRange } from "./filter.js";
 import type { IndexSpec } from "./index-kinds.js";
 
 /** An encoder's name and version; version ≥ 1. */
@@ -146,7 +146,52 @@ export interface EnrollOptions {
   readonly inTransaction?: InTransaction<EnrollOutcome>;
 }
 
-/** Which entries a delete hits. */
+/** New values for entries; a field left out stays as it is. */
+export interface EntryChanges {
+  /** Empty: unknown. */
+  readonly identity?: string;
+  readonly cameraId?: string;
+  readonly trackId?: string;
+  /** Microseconds since 1970; null: not known. */
+  readonly capturedAtUs?: number | null;
+  /** Microseconds since 1970; null: never. */
+  readonly expiresAtUs?: number | null;
+  readonly attributes?: {
+    /** All of them; left out: those there are. */
+    readonly replace?: Readonly<Record<string, string>>;
+    /** Some of them, after `replace`; null: taken away. */
+    readonly set?: Readonly<Record<string, string | null>>;
+    /** That an entry may have. */
+    readonly maximum: number;
+  };
+}
+
+/** The outcome of an update. */
+export interface UpdateOutcome {
+  readonly updatedCount: number;
+  readonly sequence: number;
+  /** An entry that would have more attributes than may be; then nothing is updated. */
+  readonly overfull?: string;
+}
+
+/** One identity of a gallery, over its entries that pass a filter. */
+export interface IdentitySummary {
+  readonly identity: string;
+  readonly entryCount: number;
+  /** The first 32, in byte order. */
+  readonly cameraIds: readonly string[];
+  /** First to just after last; undefined: no entry has a time. */
+  readonly captured: Required<TimeRange> | undefined;
+}
+
+/** One page of identities, in byte order. */
+export interface IdentityPage {
+  readonly identities: readonly IdentitySummary[];
+  /** Pass as `after` for the next page; undefined at the end. */
+  readonly nextIdentity: string | undefined;
+}
+
+/** Which entries a delete or an update hits. */
 export type EntrySelector =
   | { readonly entryIds: readonly string[] }
   | { readonly identity: string }

@@ -3,18 +3,18 @@ import { ClosedError, type ReidError } from "#core/errors";
 import {
   EntryNotFoundError,
   FeatureDimensionError,
-  FilterEmptyError,
   GalleryBusyError,
   GalleryNotFoundError,
   SequenceAheadError,
 } from "./errors.js";
 import type { Filter } from "./filter.js";
-import { hasConditions, passes } from "./filter-walk.js";
+import { requireConditions } from "./entry-changes.js";
 import { checkGallery } from "./gallery-check.js";
 import type { GalleryContext } from "./gallery-context.js";
 import { GalleryDraft } from "./gallery-draft.js";
-import { entryOf } from "./gallery-entry.js";
+import { entryOf, hitsOf } from "./gallery-entry.js";
 import type { GalleryIndex } from "./gallery-index.js";
+import { listRows } from "./gallery-listing.js";
 import { loadParts, type GalleryParts } from "./gallery-loading.js";
 import { factsOf, type GalleryRecord } from "./gallery-records.js";
 import type { GalleryRows, Row } from "./gallery-rows.js";
@@ -25,22 +25,25 @@ import type {
   EnrollOptions,
   EnrollOutcome,
   Entry,
+  EntryChanges,
   EntryPage,
   EntrySelector,
   EntryView,
   GalleryCheck,
   GalleryChanges,
   GalleryDescription,
+  IdentityPage,
   InTransaction,
-  QueryHits,
   RebuildOptions,
   SearchOutcome,
   SearchRequest,
+  UpdateOutcome,
 } from "./gallery-types.js";
 import { noteLastSequence, removeEntries } from "./gallery-removal.js";
 import { buildBeside, catchUp } from "./gallery-rebuild.js";
 import type { GallerySnapshots, SnapshotState } from "./gallery-snapshots.js";
 import { changedRecord } from "./gallery-update.js";
+import { listIdentities, type IdentitiesPage } from "./identities.js";
 import { hnswDefaults, indexKinds, type IndexSpec } from "./index-kinds.js";
 import { ReadWriteGate } from "./read-write-gate.js";
 import type { VectorIndex } from "./vector-index.js";
@@ -149,7 +152,7 @@ export class Gallery {
   async search(request: SearchRequest): Promise<SearchOutcome> {
     this.#assertOpen();
     const { dimension } = this.#record;
-    const { queries, minSequence = 0, view = "basic", freshness } = request;
+    const { queries, minSequence = 0, freshness } = request;
     if (queries.length % dimension !== 0)
       throw new FeatureDimensionError(this.name, dimension, queries.length);
     // An acknowledged write is seen by every later read: only the index itself may have to be waited for.
@@ -171,19 +174,11 @@ export class Gallery {
         exactBelow,
       };
       const found = await searchRanked(scope, request, dimension);
-      const results: QueryHits[] = [];
-      for (const { rows, exact } of found) {
-        const hits = rows.map(({ row, similarity }) => ({
-          entry: this.#entry(row, view),
-          similarity,
-        }));
-        const ids = Float64Array.from(rows, ({ row }) => row.sequence);
-        results.push(
-          request.withFeatures === true
-            ? { hits, exact, features: await this.#index.features(ids) }
-            : { hits, exact },
-        );
-      }
+      const results = await hitsOf(found, request, {
+        tables: this.#context.tables,
+        number: this.#record.number,
+        index: this.#index,
+      });
       return { results, sequence };
     });
   }
@@ -205,20 +200,23 @@ export class Gallery {
     readonly pageSize: number;
   }): Promise<EntryPage> {
     this.#assertOpen();
-    const { view = "basic", afterSequence = 0, pageSize } = page;
-    const holds = passes([page.filter]);
-    const found: Row[] = [];
-    for (const row of this.#rows.all()) {
-      if (row.sequence <= afterSequence || !this.#isAlive(row) || !holds(row))
-        continue;
-      found.push(row);
-      if (found.length > pageSize) break;
-    }
-    const rows = found.slice(0, pageSize);
-    return {
-      entries: rows.map((row) => this.#entry(row, view)),
-      nextSequence: found.length > pageSize ? rows.at(-1)?.sequence : undefined,
-    };
+    return this.#gate.read(async () => {
+      this.#assertOpen();
+      const { rows, isLast } = await listRows(this.#rows, page, this.#nowUs());
+      return {
+        entries: rows.map((row) => this.#entry(row, page.view ?? "basic")),
+        nextSequence: isLast ? undefined : rows.at(-1)?.sequence,
+      };
+    });
+  }
+
+  /** In byte order. */
+  async listIdentities(page: IdentitiesPage): Promise<IdentityPage> {
+    this.#assertOpen();
+    return this.#gate.read(() => {
+      this.#assertOpen();
+      return listIdentities(this.#rows, page, this.#nowUs());
+    });
   }
 
   /**
@@ -231,15 +229,35 @@ export class Gallery {
     inTransaction?: InTransaction<DeleteOutcome>,
   ): Promise<DeleteOutcome> {
     this.#assertOpen();
-    if ("filter" in selector && !hasConditions(selector.filter))
-      throw new FilterEmptyError(this.name);
+    requireConditions(this.name, selector);
     return this.#write(
       1,
-      (draft) => {
-        const deletedCount = draft.deleteSelected(selector);
+      async (draft) => {
+        const deletedCount = await draft.deleteSelected(selector);
         return { deletedCount, sequence: draft.record.sequence };
       },
       inTransaction,
+    );
+  }
+
+  /**
+   * Gives entries new values, one transaction; each gets a new sequence, and keeps its feature and crop.
+   *
+   * @throws {FilterEmptyError} a filter without any condition
+   */
+  async updateEntries(
+    selector: EntrySelector,
+    changes: EntryChanges,
+  ): Promise<UpdateOutcome> {
+    this.#assertOpen();
+    requireConditions(this.name, selector);
+    return this.#write(
+      1,
+      async (draft) => {
+        const updated = await draft.updateSelected(selector, changes);
+        return { ...updated, sequence: draft.record.sequence };
+      },
+      undefined,
     );
   }
 
@@ -268,7 +286,7 @@ export class Gallery {
   /** The entries of an identity, without features and crops. */
   rowsOf(identity: string): readonly Row[] {
     return [...this.#rows.ofIdentity(identity)].flatMap(
-      (sequence) => this.#rows.at(sequence) ?? [],
+      (featureId) => this.#rows.at(featureId) ?? [],
     );
   }
 
@@ -538,7 +556,7 @@ export class Gallery {
 
   #write<Outcome>(
     items: number,
-    plan: (draft: GalleryDraft) => Outcome,
+    plan: (draft: GalleryDraft) => Outcome | Promise<Outcome>,
     inTransaction: InTransaction<Outcome> | undefined,
   ): Promise<Outcome> {
     // It may have been closed or deleted while the caller waited for room.
@@ -547,8 +565,8 @@ export class Gallery {
     return this.#queue
       .write({
         items,
-        plan: (draft) => {
-          outcome = plan(draft);
+        plan: async (draft) => {
+          outcome = await plan(draft);
         },
         inTransaction: (writer) => inTransaction?.(writer, outcome),
       })
@@ -566,7 +584,7 @@ export class Gallery {
       expectedCount: group.reduce((sum, { items }) => sum + items, 0),
     });
     const expired = draft.sweep();
-    for (const write of group) write.plan(draft);
+    for (const write of group) await write.plan(draft);
     await store.write((writer) => {
       draft.write(writer, tables);
       for (const write of group) write.inTransaction(writer);
@@ -575,7 +593,7 @@ export class Gallery {
     // From here on it is durable; searches see it whole or not at all.
     await this.#gate.write(async () => {
       this.#record = draft.record;
-      const { added, features, removed } = draft.apply();
+      const { added, features, removed } = await draft.apply();
       await this.#index.remove(removed);
       await this.#index.append(added, features);
     });

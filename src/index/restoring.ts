@@ -58,10 +58,10 @@ export async function copyEntries(
     bytes = 0;
     await store.write((writer) => {
       for (const { sequence, entry, feature, crop } of copied) {
+        const featureKey = [number, entry.featureId ?? sequence];
         writer.put(tables.entries, [number, sequence], entry);
-        writer.put(tables.features, [number, sequence], feature);
-        if (crop !== undefined)
-          writer.put(tables.crops, [number, sequence], crop);
+        writer.put(tables.features, featureKey, feature);
+        if (crop !== undefined) writer.put(tables.crops, featureKey, crop);
       }
     });
     onCopied(copied.length);
@@ -71,10 +71,9 @@ export async function copyEntries(
     keysOfGallery(from.number),
   )) {
     const sequence = typeof key === "object" ? Number(key[1]) : NaN;
-    const feature = from.tables.features.get([from.number, sequence]);
-    const crop = value.hasCrop
-      ? from.tables.crops.get([from.number, sequence])
-      : undefined;
+    const featureKey = [from.number, value.featureId ?? sequence];
+    const feature = from.tables.features.get(featureKey);
+    const crop = value.hasCrop ? from.tables.crops.get(featureKey) : undefined;
     // An entry without a feature was one in the store that was backed up: `check` names it there.
     if (
       feature === undefined ||

@@ -15,8 +15,15 @@ export class Turns {
 
   /** Whether it is time to wait for {@link next}; counts a row. */
   get isOver(): boolean {
-    this.#looked += 1;
-    return this.#looked % this.#atOnce === 0;
+    return this.count(1);
+  }
+
+  /** The same after several rows. */
+  count(rows: number): boolean {
+    this.#looked += rows;
+    if (this.#looked < this.#atOnce) return false;
+    this.#looked = 0;
+    return true;
   }
 
   next(): Promise<void> {

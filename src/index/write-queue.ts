@@ -6,8 +6,8 @@ import type { GalleryDraft } from "./gallery-draft.js";
 export interface PendingWrite {
   /** How much of a transaction it takes. */
   readonly items: number;
-  /** Plans it over what the transaction holds so far. */
-  plan(draft: GalleryDraft): void;
+  /** Plans it over what the transaction holds so far; a failure fails the transaction. */
+  plan(draft: GalleryDraft): Promise<void>;
   /** Puts what belongs to it into the transaction. */
   inTransaction(writer: Writer): void;
 }
