@@ -85,6 +85,20 @@ export class Pages {
   }
 }
 
+/** How many items, at least one, fit in an answer of so many bytes. */
+export function fittingCount<Item>(
+  items: readonly Item[],
+  bytesOf: (item: Item) => number,
+  maximumBytes: number,
+): number {
+  let bytes = 0;
+  const first = items.findIndex((item) => {
+    bytes += bytesOf(item);
+    return bytes > maximumBytes;
+  });
+  return first < 0 ? items.length : Math.max(1, first);
+}
+
 function parseToken(token: string): {
   readonly after: string;
   readonly until: number;

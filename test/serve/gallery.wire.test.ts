@@ -450,4 +450,87 @@ describe("entries", () => {
       "FIELD_INVALID",
     );
   });
+
+  test("are listed a page at a time behind the cursor, whatever is written meanwhile", async () => {
+    const { GalleryService } = wire.client;
+    await GalleryService.CreateGallery({ gallery: { name: "paged" } });
+    const write = (ids: readonly string[]) =>
+      GalleryService.Enroll({
+        gallery: "paged",
+        enrollments: ids.map((entryId, i) => ({
+          entry: { entryId, cameraId: "1" },
+          feature: unitFeature(i),
+        })),
+      });
+    await write(["a", "b", "c", "d", "e"]);
+    const page = (pageToken: string, pageSize: number) =>
+      GalleryService.ListEntries({
+        gallery: "paged",
+        filter: { cameraIn: ["1"] },
+        pageSize,
+        pageToken,
+      });
+    const first = await page("", 2);
+    await GalleryService.DeleteEntries({
+      gallery: "paged",
+      selector: { entryIds: ["a", "b", "c"] },
+    });
+    await write(["d", "f"]);
+    const second = await page(first.nextPageToken, 2);
+    const third = await page(second.nextPageToken, 2);
+    assert.deepEqual(
+      [first, second, third].map(({ entries }) =>
+        entries.map(({ entryId, sequence }) => `${entryId} ${sequence}`),
+      ),
+      [["a 1", "b 2"], ["e 5", "d 9"], ["f 10"]],
+    );
+    assert.equal(third.nextPageToken, "");
+    const beyond = await page("", 4_000_000_000);
+    assert.equal(beyond.entries.length, 3);
+  });
+
+  test("refuse bad names, unknown galleries, too many values, and pages and views that there are not", async () => {
+    const { GalleryService } = wire.client;
+    const list = (request: object) =>
+      GalleryService.ListEntries({ gallery: "g", ...request });
+    const remove = (request: object) =>
+      GalleryService.DeleteEntries({
+        gallery: "g",
+        selector: { identity: "p" },
+        ...request,
+      });
+    const get = (request: object) =>
+      GalleryService.GetEntry({ gallery: "g", entryId: "e", ...request });
+    for (const call of [list, remove, get]) {
+      await refused(call({ gallery: "No Name" }), "FIELD_INVALID");
+      await refused(call({ gallery: "nowhere" }), "GALLERY_NOT_FOUND");
+    }
+    const long = "x".repeat(129);
+    const values = Array.from({ length: 501 }, (_, i) => `${i}`);
+    for (const [filter, field] of [
+      [{ cameraIn: values, trackIn: values }, "filter.track_in"],
+      [{ identityIn: [long] }, "filter.identity_in[0]"],
+      [{ entryNotIn: ["a\u0000"] }, "filter.entry_not_in[0]"],
+      [{ identified: 7 }, "filter.identified"],
+      [{ captured: { start: { seconds: "-1" } } }, "filter.captured.start"],
+      [{ attributes: [{ key: "", anyOf: ["x"] }] }, "filter.attributes[0].key"],
+      [{ attributes: [{ key: "hat" }] }, "filter.attributes[0]"],
+      [
+        { attributes: [{ key: "hat", anyOf: ["x"], noneOf: ["y"] }] },
+        "filter.attributes[0]",
+      ],
+      [{ notBoth: { identity: "p" } }, "filter.not_both.camera_id"],
+    ] as const) {
+      const listing = await refused(list({ filter }), "FIELD_INVALID");
+      assert.equal(listing.facts["field"], field);
+      const deleting = await refused(
+        remove({ selector: { filter } }),
+        "FIELD_INVALID",
+      );
+      assert.equal(deleting.facts["field"], `selector.${field}`);
+    }
+    await refused(list({ view: 9 }), "FIELD_INVALID");
+    await refused(get({ view: 9 }), "FIELD_INVALID");
+    await refused(list({ pageToken: "rubbish" }), "PAGE_TOKEN_INVALID");
+  });
 });

@@ -223,7 +223,7 @@ export interface GalleryServiceClient extends grpc.Client {
   listGalleries(argument: _reid_v1_ListGalleriesRequest, callback: grpc.requestCallback<_reid_v1_ListGalleriesResponse__Output>): grpc.ClientUnaryCall;
 
   /**
-   * Identities of a gallery, by identity.
+   * Identities of a gallery, by identity (bytes), over the entries that pass the filter.
    * Role: reader; deadline 5 s where the caller sets none.
    * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, PAGE_TOKEN_INVALID, GALLERY_BUSY.
    */
@@ -232,7 +232,7 @@ export interface GalleryServiceClient extends grpc.Client {
   ListIdentities(argument: _reid_v1_ListIdentitiesRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_ListIdentitiesResponse__Output>): grpc.ClientUnaryCall;
   ListIdentities(argument: _reid_v1_ListIdentitiesRequest, callback: grpc.requestCallback<_reid_v1_ListIdentitiesResponse__Output>): grpc.ClientUnaryCall;
   /**
-   * Identities of a gallery, by identity.
+   * Identities of a gallery, by identity (bytes), over the entries that pass the filter.
    * Role: reader; deadline 5 s where the caller sets none.
    * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, PAGE_TOKEN_INVALID, GALLERY_BUSY.
    */
@@ -267,7 +267,9 @@ export interface GalleryServiceClient extends grpc.Client {
   streamEnroll(options?: grpc.CallOptions): grpc.ClientDuplexStream<_reid_v1_StreamEnrollRequest, _reid_v1_StreamEnrollResponse__Output>;
 
   /**
-   * Rename, merge and split identities; attributes, expiry.
+   * Rename, merge and split identities; attributes, expiry. One transaction: each entry that the
+   * selector names gets a new sequence, and keeps its feature and crop. What the mask names and
+   * `entry` leaves out is taken away.
    * Role: writer; deadline 30 s where the caller sets none.
    * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, FILTER_EMPTY, GALLERY_BUSY, STORE_FULL,
    * STORE_READ_ONLY.
@@ -277,7 +279,9 @@ export interface GalleryServiceClient extends grpc.Client {
   UpdateEntries(argument: _reid_v1_UpdateEntriesRequest, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_UpdateEntriesResponse__Output>): grpc.ClientUnaryCall;
   UpdateEntries(argument: _reid_v1_UpdateEntriesRequest, callback: grpc.requestCallback<_reid_v1_UpdateEntriesResponse__Output>): grpc.ClientUnaryCall;
   /**
-   * Rename, merge and split identities; attributes, expiry.
+   * Rename, merge and split identities; attributes, expiry. One transaction: each entry that the
+   * selector names gets a new sequence, and keeps its feature and crop. What the mask names and
+   * `entry` leaves out is taken away.
    * Role: writer; deadline 30 s where the caller sets none.
    * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, FILTER_EMPTY, GALLERY_BUSY, STORE_FULL,
    * STORE_READ_ONLY.
@@ -386,7 +390,7 @@ export interface GalleryServiceHandlers extends grpc.UntypedServiceImplementatio
   ListGalleries: grpc.handleUnaryCall<_reid_v1_ListGalleriesRequest__Output, _reid_v1_ListGalleriesResponse>;
 
   /**
-   * Identities of a gallery, by identity.
+   * Identities of a gallery, by identity (bytes), over the entries that pass the filter.
    * Role: reader; deadline 5 s where the caller sets none.
    * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, PAGE_TOKEN_INVALID, GALLERY_BUSY.
    */
@@ -405,7 +409,9 @@ export interface GalleryServiceHandlers extends grpc.UntypedServiceImplementatio
   StreamEnroll: grpc.handleBidiStreamingCall<_reid_v1_StreamEnrollRequest__Output, _reid_v1_StreamEnrollResponse>;
 
   /**
-   * Rename, merge and split identities; attributes, expiry.
+   * Rename, merge and split identities; attributes, expiry. One transaction: each entry that the
+   * selector names gets a new sequence, and keeps its feature and crop. What the mask names and
+   * `entry` leaves out is taken away.
    * Role: writer; deadline 30 s where the caller sets none.
    * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, FILTER_EMPTY, GALLERY_BUSY, STORE_FULL,
    * STORE_READ_ONLY.
