@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint golden bench-% audit licences sanitize clean
+.PHONY: help setup demo test test-scale-out scale-out-% lint golden bench-% audit licences sanitize clean
 
 export ONNXRUNTIME_NODE_INSTALL = skip
 SEED ?= 1
@@ -53,6 +53,13 @@ licences: ## the licence of every dependency
 sanitize: ## the addon's tests under ASan and UBSan
 	@build/setup.sh
 	@build/addon.sh --sanitize
+
+scale-out-%: ## a PostgreSQL and a Milvus of this checkout: scale-out-up, scale-out-down
+	@build/scale-out.sh $*
+
+test-scale-out: ## the galleries on PostgreSQL and Milvus: starts both, runs test/scale-out, stops both
+	@build/setup.sh
+	@build/scale-out.sh test || { code=$$?; [ $$code = 3 ] && echo 'test-scale-out: skipped' || exit $$code; }
 
 clean: ## removes what was built and what was run
 	@rm -rf dist out build/.stamps native/build

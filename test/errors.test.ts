@@ -8,8 +8,10 @@ import * as address from "#core/address";
 import * as core from "#core/errors";
 import * as image from "#core/image-errors";
 import * as manifest from "#core/manifest-errors";
+import * as postgres from "#core/postgres-errors";
 import * as store from "#core/store-errors";
 import * as index from "#index/errors";
+import * as scaled from "#index/scaled-errors";
 import * as memory from "#memory/errors";
 import * as onnx from "#onnx/errors";
 import * as serve from "#serve/errors";
@@ -43,10 +45,16 @@ const samples: readonly core.ReidError[] = [
   new manifest.BundleNotFoundError("models/door"),
   new manifest.ManifestError("models/door/1", "dimension is missing"),
   new manifest.ModelNameError("A B"),
+  new postgres.DatabaseFailedError("no such column", "42703"),
+  new postgres.DatabaseUnavailableError("ECONNREFUSED"),
+  new postgres.PackageMissingError("pg", "store.engine: postgres"),
   new store.StoreCorruptError("data", "MDB_INVALID"),
   new store.StoreFullError("data", 3, 1000),
   new store.StoreLockedError("data", "process 7"),
   new store.StoreReadOnlyError("data", "EROFS"),
+  new scaled.EngineUnsupportedError("a snapshot", "back up PostgreSQL"),
+  new scaled.MilvusUnavailableError("search", "ECONNREFUSED"),
+  new scaled.RequestTakenError("r"),
   new index.BackupCorruptError("b1", "store/data.mdb is missing"),
   new index.BackupModelError("b1", "door/1"),
   new index.BackupNotFoundError("b1"),

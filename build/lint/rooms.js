@@ -12,6 +12,8 @@ export const mayImport = {
 /** The files that may import a package; everyone else goes through them. */
 export const doors = {
   lmdb: ["src/core/store.ts"],
+  pg: ["src/core/postgres.ts"],
+  "@zilliz/milvus2-sdk-node": ["src/index/milvus.ts"],
   sharp: ["src/core/image.ts"],
   "@napi-rs/canvas": ["src/core/canvas.ts"],
   "@opentelemetry/api": ["src/core/telemetry.ts"],

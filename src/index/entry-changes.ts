@@ -14,7 +14,7 @@ export function requireConditions(
 
 /** The fields of an entry that changes give new values. */
 export function updatedFields(
-  row: Row,
+  row: Pick<Row, "attributes">,
   { attributes, ...fields }: EntryChanges,
 ): Partial<Row> {
   const { capturedAtUs, expiresAtUs, ...texts } = fields;
@@ -34,7 +34,7 @@ export function updatedFields(
 
 /** Whether an entry would have more attributes than the changes allow. */
 export function isOverfull(
-  { attributes: present }: Row,
+  { attributes: present }: Pick<Row, "attributes">,
   { attributes }: EntryChanges,
 ): boolean {
   return (

@@ -12,8 +12,8 @@ export interface PendingWrite {
   inTransaction(writer: Writer): void;
 }
 
-interface Queued {
-  readonly write: PendingWrite | undefined;
+interface Queued<Write> {
+  readonly write: Write | undefined;
   /** Instead of a write: runs while no write is under way. */
   readonly alone: (() => Promise<void>) | undefined;
   readonly resolve: () => void;
@@ -27,20 +27,22 @@ const itemsInTransaction = 1024;
 const companyShare = 0.25;
 
 /** The writes of a gallery, one transaction after another; those that wait together share one. */
-export class WriteQueue {
-  readonly #commit: (writes: readonly PendingWrite[]) => Promise<void>;
-  readonly #queue: Queued[] = [];
+export class WriteQueue<
+  Write extends Pick<PendingWrite, "items"> = PendingWrite,
+> {
+  readonly #commit: (writes: readonly Write[]) => Promise<void>;
+  readonly #queue: Queued<Write>[] = [];
   #running: Promise<void> | undefined;
   /** Told at every write that joins the queue while the next transaction waits for company. */
   #joined: (() => void) | undefined;
 
   /** @param commit  makes one transaction of writes; resolves when it is durable and seen by reads */
-  constructor(commit: (writes: readonly PendingWrite[]) => Promise<void>) {
+  constructor(commit: (writes: readonly Write[]) => Promise<void>) {
     this.#commit = commit;
   }
 
   /** Resolves when the write's transaction is durable; rejects, as its neighbours do, with what it failed of. */
-  write(write: PendingWrite): Promise<void> {
+  write(write: Write): Promise<void> {
     return this.#enqueue(write, undefined);
   }
 
@@ -55,7 +57,7 @@ export class WriteQueue {
   }
 
   #enqueue(
-    write: PendingWrite | undefined,
+    write: Write | undefined,
     alone: (() => Promise<void>) | undefined,
   ): Promise<void> {
     return new Promise<void>((resolve, reject) => {
@@ -116,8 +118,8 @@ export class WriteQueue {
     this.#joined = undefined;
   }
 
-  #takeGroup(): Queued[] {
-    const group: Queued[] = [];
+  #takeGroup(): Queued<Write>[] {
+    const group: Queued<Write>[] = [];
     let items = 0;
     for (;;) {
       const next = this.#queue[0];

@@ -1,0 +1,322 @@
+import { monotonicFactory } from "ulid";
+
+import type { Clock } from "#core/clock";
+import { ClosedError } from "#core/errors";
+import type { Log } from "#core/log";
+import { Postgres, UniqueViolation } from "#core/postgres";
+
+import {
+  GalleryExistsError,
+  GalleryLimitError,
+  GalleryNotFoundError,
+} from "./errors.js";
+import type { Forgotten } from "./forgetting.js";
+import type { Galleries } from "./galleries.js";
+import type {
+  GalleryDescription,
+  GallerySpec,
+  InTransaction,
+} from "./gallery-types.js";
+import { hnswDefaults } from "./index-kinds.js";
+import { Milvus, type MilvusOptions } from "./milvus.js";
+import type { PostgresOptions } from "#core/postgres";
+import type { ScaledContext } from "./scaled-context.js";
+import { EngineUnsupportedError } from "./scaled-errors.js";
+import { ScaledGallery } from "./scaled-gallery.js";
+import { ScaledOutbox } from "./scaled-outbox.js";
+import {
+  collectionOf,
+  descriptionOf,
+  selectGalleries,
+  type ScaledRecord,
+  type ScaledState,
+} from "./scaled-records.js";
+import { ScaledRequestLog } from "./scaled-requests.js";
+import { migrate } from "./scaled-schema.js";
+import { SqlWriter } from "./scaled-writer.js";
+
+/** Settings of all galleries of a deployment. */
+export interface ScaledGalleriesOptions {
+  readonly postgres: PostgresOptions;
+  readonly milvus: MilvusOptions;
+  readonly clock: Clock;
+  readonly log: Pick<Log, "info" | "warn">;
+  /** Filtered searches with fewer survivors are exact. Default 20,000. */
+  readonly exactBelow?: number;
+  /** Entries that Milvus may lack before writes slow down. Default 20,000. */
+  readonly tail?: number;
+  /** Default 256. */
+  readonly maxGalleries?: number;
+  /** Told how many entries a write has deleted because their time was over. */
+  readonly onExpire?: (gallery: string, entries: number) => void;
+  /** Makes ids for entries that come without; default ULIDs. */
+  readonly newEntryId?: () => string;
+}
+
+// api.md section 3: an expired entry is deleted within a minute.
+const sweepEveryMs = 30_000;
+/** What another server left in the outbox when it died waits no longer than this. */
+const outboxEveryMs = 1000;
+
+/** The galleries of one deployment: PostgreSQL holds the truth, Milvus an index over it, servers hold nothing. */
+export class ScaledGalleries implements Galleries {
+  readonly requests: ScaledRequestLog;
+  readonly #context: ScaledContext;
+  readonly #maxGalleries: number;
+  readonly #galleries = new Map<number, ScaledGallery>();
+  readonly #timers: readonly NodeJS.Timeout[];
+  #closed: Promise<void> | undefined;
+
+  private constructor(context: ScaledContext, maxGalleries: number) {
+    this.#context = context;
+    this.#maxGalleries = maxGalleries;
+    this.requests = new ScaledRequestLog(context.postgres, context.clock);
+    const every = (ms: number, what: string, work: () => Promise<void>) => {
+      const timer = setInterval(() => {
+        work().catch((error: unknown) => {
+          context.log.warn(what, { error });
+        });
+      }, ms);
+      return timer.unref();
+    };
+    this.#timers = [
+      every(sweepEveryMs, "expired entries stay for now", () => this.sweep()),
+      every(outboxEveryMs, "entries wait for Milvus", () =>
+        context.outbox.sweep(),
+      ),
+    ];
+  }
+
+  /**
+   * Connects to both, brings the schema to this version and fills collections that are gone again.
+   *
+   * @throws {PackageMissingError} @throws {ConfigError} @throws {DatabaseUnavailableError}
+   * @throws {MilvusUnavailableError}
+   */
+  static async open(options: ScaledGalleriesOptions): Promise<ScaledGalleries> {
+    const { clock, log } = options;
+    const postgres = await Postgres.open(options.postgres);
+    let milvus: Milvus | undefined;
+    try {
+      milvus = await Milvus.open(options.milvus);
+      const deployment = await migrate(postgres);
+      const ulid = monotonicFactory();
+      const galleries = new ScaledGalleries(
+        {
+          ...{ postgres, milvus, clock, log, deployment },
+          outbox: new ScaledOutbox({ postgres, milvus, deployment, log }),
+          exactBelow: options.exactBelow ?? 20_000,
+          tail: options.tail ?? 20_000,
+          onExpire: options.onExpire ?? (() => undefined),
+          newEntryId: options.newEntryId ?? (() => ulid(clock.now())),
+        },
+        options.maxGalleries ?? 256,
+      );
+      for (const gallery of await galleries.list())
+        await galleries.#refill(gallery);
+      return galleries;
+    } catch (error) {
+      await milvus?.close();
+      await postgres.close();
+      throw error;
+    }
+  }
+
+  async create(
+    spec: GallerySpec,
+    within?: InTransaction<GalleryDescription>,
+  ): Promise<ScaledGallery> {
+    this.#assertOpen();
+    const { postgres, milvus, deployment } = this.#context;
+    const record = this.#recordOf(spec);
+    const state = await postgres.transaction(async (session) => {
+      const [{ count }] = await session.query<{ count: number }>(
+        "SELECT count(*) AS count FROM galleries",
+      );
+      if (count >= this.#maxGalleries)
+        throw new GalleryLimitError(this.#maxGalleries);
+      const [{ number }] = await session
+        .query<{ number: number }>(
+          "INSERT INTO galleries (name, record) VALUES ($1, $2) RETURNING number",
+          [spec.name, JSON.stringify(record)],
+        )
+        .catch((error: unknown) => {
+          throw error instanceof UniqueViolation
+            ? new GalleryExistsError(spec.name)
+            : error;
+        });
+      // Before the commit: a gallery that anybody can see has its collection.
+      await milvus.ensure(
+        collectionOf(deployment, number),
+        record.index,
+        record.dimension,
+      );
+      const made: ScaledState = { number, record, oldestWaiting: null };
+      const writer = new SqlWriter();
+      within?.(writer, descriptionOf(made, false));
+      await writer.run(session);
+      return made;
+    });
+    return this.#seen(state);
+  }
+
+  /** @throws {EngineUnsupportedError} */
+  async restore(): Promise<never> {
+    throw new EngineUnsupportedError(
+      "restoring a backup",
+      "restore PostgreSQL, and drop the collections: they are filled again at the next start",
+    );
+  }
+
+  async get(name: string): Promise<ScaledGallery> {
+    this.#assertOpen();
+    const [state] = await this.#context.postgres.query<ScaledRow>(
+      `${selectGalleries} WHERE name = $1`,
+      [name],
+    );
+    if (state === undefined) {
+      this.#lose(name);
+      throw new GalleryNotFoundError(name);
+    }
+    return this.#seen(state);
+  }
+
+  async list(): Promise<readonly ScaledGallery[]> {
+    this.#assertOpen();
+    const states = await this.#context.postgres.query<ScaledRow>(
+      `${selectGalleries} ORDER BY name`,
+    );
+    const numbers = new Set(states.map(({ number }) => number));
+    for (const number of this.#galleries.keys())
+      if (!numbers.has(number)) this.#galleries.delete(number);
+    return states.map((state) => this.#seen(state));
+  }
+
+  known(): readonly ScaledGallery[] {
+    this.#assertOpen();
+    return [...this.#galleries.values()].sort((a, b) =>
+      a.name < b.name ? -1 : 1,
+    );
+  }
+
+  async delete(name: string): Promise<void> {
+    this.#assertOpen();
+    const { postgres, outbox, log } = this.#context;
+    await postgres.transaction(async (session) => {
+      const [gone] = await session.query<{ number: number }>(
+        "DELETE FROM galleries WHERE name = $1 RETURNING number",
+        [name],
+      );
+      if (gone === undefined) throw new GalleryNotFoundError(name);
+      await session.query("INSERT INTO dropped (gallery) VALUES ($1)", [
+        gone.number,
+      ]);
+    });
+    this.#lose(name);
+    await outbox.sweep().catch((error: unknown) => {
+      log.warn("what is left of a deleted gallery stays for now", {
+        gallery: name,
+        error,
+      });
+    });
+  }
+
+  /** @throws {EngineUnsupportedError} */
+  async forget(): Promise<Forgotten> {
+    throw new EngineUnsupportedError(
+      "ForgetIdentity",
+      "delete the identity's entries with DeleteEntries, and its rows from PostgreSQL's backups",
+    );
+  }
+
+  async sweep(): Promise<void> {
+    if (this.#closed !== undefined) return;
+    const { postgres, clock } = this.#context;
+    for (const gallery of await this.list()) {
+      const over = async () => {
+        const rows = await postgres.query(
+          "SELECT 1 FROM entries WHERE gallery = $1 AND expires_at_us <= $2 LIMIT 1",
+          [gallery.number, Math.round(clock.now() * 1000)],
+        );
+        return rows.length > 0;
+      };
+      while (await over()) await gallery.sweep();
+    }
+    await this.requests.sweep();
+  }
+
+  /** Finishes what is under way and disconnects; what Milvus does not have yet the other servers bring. */
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      for (const timer of this.#timers) clearInterval(timer);
+      const { outbox, milvus, postgres } = this.#context;
+      for (const gallery of this.#galleries.values()) await gallery.close();
+      await outbox.close();
+      await milvus.close();
+      await postgres.close();
+    })();
+    return this.#closed;
+  }
+
+  #recordOf(spec: GallerySpec): ScaledRecord {
+    return {
+      name: spec.name,
+      model: spec.model,
+      dimension: spec.dimension,
+      modelPolicy: spec.modelPolicy ?? "pinned",
+      index:
+        spec.index === undefined || spec.index === "auto"
+          ? hnswDefaults
+          : spec.index,
+      cropRetention: spec.cropRetention ?? "none",
+      defaultTtlMs: spec.defaultTtlMs ?? null,
+      maxEntries: spec.maxEntries ?? 1_000_000,
+      tags: spec.tags ?? {},
+      createdAtUs: Math.round(this.#context.clock.now() * 1000),
+      sequence: 0,
+      entryCount: 0,
+      identityCount: 0,
+    };
+  }
+
+  /** Milvus is an index over PostgreSQL: a collection that is gone, with its server's disk say, is filled again. */
+  async #refill(gallery: ScaledGallery): Promise<void> {
+    const { postgres, milvus, deployment, log } = this.#context;
+    const collection = collectionOf(deployment, gallery.number);
+    const { index, dimension, entryCount } = gallery.describe();
+    if (!(await milvus.has(collection))) {
+      log.warn("a gallery's collection is gone from Milvus: filling it again", {
+        gallery: gallery.name,
+        entries: entryCount,
+      });
+      // First: a server that dies here leaves a gallery that is searched exactly, not one without entries.
+      await postgres.query(
+        "INSERT INTO outbox (gallery, sequence, removed) SELECT gallery, sequence, FALSE FROM entries WHERE gallery = $1 ON CONFLICT DO NOTHING",
+        [gallery.number],
+      );
+    }
+    await milvus.ensure(collection, index, dimension);
+  }
+
+  #seen(state: ScaledState): ScaledGallery {
+    const known = this.#galleries.get(state.number);
+    if (known !== undefined) {
+      known.see(state);
+      return known;
+    }
+    const gallery = new ScaledGallery(this.#context, state);
+    this.#galleries.set(state.number, gallery);
+    return gallery;
+  }
+
+  #lose(name: string): void {
+    for (const [number, gallery] of this.#galleries)
+      if (gallery.name === name) this.#galleries.delete(number);
+  }
+
+  #assertOpen(): void {
+    if (this.#closed !== undefined) throw new ClosedError("galleries");
+  }
+}
+
+type ScaledRow = ScaledState & Readonly<Record<string, unknown>>;

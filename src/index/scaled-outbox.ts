@@ -1,0 +1,238 @@
+import { setTimeout as delay } from "node:timers/promises";
+
+import { ReidError } from "#core/errors";
+import type { Log } from "#core/log";
+import type { Postgres, Session } from "#core/postgres";
+
+import type { Milvus } from "./milvus.js";
+import {
+  collectionOf,
+  milvusColumns,
+  milvusRowFrom,
+  type EntryRow,
+  type ScaledRecord,
+} from "./scaled-records.js";
+import { locks } from "./scaled-schema.js";
+
+/** Bytes of features brought to Milvus in one call: below the 64 MiB that it takes, well below what it likes. */
+const bytesAtOnce = 4 * 1024 * 1024;
+const removedAtOnce = 5000;
+const entriesDroppedAtOnce = 1000;
+/** How long a search may hold off the removals before they wait in line for their turn. */
+const triesBeforeWaiting = 20;
+const pollMs = 20;
+
+/**
+ * Brings what was committed in PostgreSQL to Milvus: any server can, one at a time for each gallery.
+ *
+ * Vectors come and go under their entries' sequences, so doing it twice changes nothing: a server that dies in between
+ * leaves the rest, or some of it once more, to the others.
+ */
+export class ScaledOutbox {
+  readonly #postgres: Postgres;
+  readonly #milvus: Milvus;
+  readonly #deployment: string;
+  readonly #log: Pick<Log, "warn">;
+  readonly #wanted = new Set<number>();
+  readonly #running = new Map<number, Promise<void>>();
+  readonly #refusals = new Map<number, number>();
+  #isClosed = false;
+
+  constructor(of: {
+    readonly postgres: Postgres;
+    readonly milvus: Milvus;
+    readonly deployment: string;
+    readonly log: Pick<Log, "warn">;
+  }) {
+    this.#postgres = of.postgres;
+    this.#milvus = of.milvus;
+    this.#deployment = of.deployment;
+    this.#log = of.log;
+  }
+
+  /** Drains a gallery soon; what fails is tried again by the next sweep of any server. */
+  wake(number: number): void {
+    if (this.#isClosed) return;
+    this.#wanted.add(number);
+    if (this.#running.has(number)) return;
+    const running = this.#run(number).finally(() =>
+      this.#running.delete(number),
+    );
+    this.#running.set(number, running);
+  }
+
+  /** Wakes every gallery with something left, and removes what deleted galleries have left. */
+  async sweep(): Promise<void> {
+    const waiting = await this.#postgres.query<{ gallery: number }>(
+      "SELECT DISTINCT gallery FROM outbox JOIN galleries ON number = gallery",
+    );
+    for (const { gallery } of waiting) this.wake(gallery);
+    const dropped = await this.#postgres.query<{ gallery: number }>(
+      "SELECT gallery FROM dropped",
+    );
+    for (const { gallery } of dropped) await this.#drop(gallery);
+  }
+
+  /**
+   * Waits until Milvus has every entry of a gallery up to a sequence.
+   *
+   * @throws the signal's reason
+   */
+  async settled(
+    number: number,
+    sequence: number,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    for (;;) {
+      const [left] = await this.#postgres.query(
+        "SELECT 1 FROM outbox WHERE gallery = $1 AND sequence <= $2 LIMIT 1",
+        [number, sequence],
+      );
+      if (left === undefined) return;
+      this.wake(number);
+      await delay(pollMs, undefined, { ...(signal && { signal }) });
+    }
+  }
+
+  /** Stops, after what is under way; idempotent. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await Promise.allSettled(this.#running.values());
+  }
+
+  async #run(number: number): Promise<void> {
+    try {
+      while (this.#wanted.delete(number) && !this.#isClosed)
+        if (await this.#drain(number)) this.#wanted.add(number);
+    } catch (error) {
+      if (!(error instanceof ReidError)) throw error;
+      this.#log.warn(
+        "entries wait for Milvus, searches compare them one by one",
+        {
+          error,
+        },
+      );
+    }
+  }
+
+  /** @returns whether there is more to do now */
+  #drain(number: number): Promise<boolean> {
+    return this.#postgres.session(async (session) => {
+      const [{ locked }] = await session.query<{ locked: boolean }>(
+        "SELECT pg_try_advisory_lock($1, $2) AS locked",
+        [locks.drain, number],
+      );
+      // Another server is at it.
+      if (!locked) return false;
+      try {
+        const added = await this.#add(session, number);
+        const removed = await this.#remove(session, number);
+        return added || removed;
+      } finally {
+        await session.query("SELECT pg_advisory_unlock($1, $2)", [
+          locks.drain,
+          number,
+        ]);
+      }
+    });
+  }
+
+  async #add(session: Session, number: number): Promise<boolean> {
+    const [gallery] = await session.query<{ record: ScaledRecord }>(
+      "SELECT record FROM galleries WHERE number = $1",
+      [number],
+    );
+    if (gallery === undefined) return false;
+    const { dimension } = gallery.record;
+    const limit = Math.max(1, Math.floor(bytesAtOnce / (4 * dimension)));
+    const waiting = await session.query<{ sequence: number }>(
+      "SELECT sequence FROM outbox WHERE gallery = $1 AND NOT removed ORDER BY sequence LIMIT $2",
+      [number, limit],
+    );
+    if (waiting.length === 0) return false;
+    const sequences = waiting.map(({ sequence }) => sequence);
+    // What was replaced or deleted meanwhile is not there any more, and need not come.
+    const rows = await session.query<EntryRow>(
+      `SELECT ${milvusColumns} FROM entries WHERE gallery = $1 AND sequence = ANY ($2::bigint[])`,
+      [number, sequences],
+    );
+    const collection = collectionOf(this.#deployment, number);
+    await this.#milvus.upsert(collection, rows.map(milvusRowFrom));
+    await session.query(
+      "DELETE FROM outbox WHERE gallery = $1 AND NOT removed AND sequence = ANY ($2::bigint[])",
+      [number, sequences],
+    );
+    return sequences.length === limit;
+  }
+
+  /**
+   * Removals wait for the searches under way: one that still sees an entry must find its vector.
+   *
+   * @returns whether there is more to do now
+   */
+  async #remove(session: Session, number: number): Promise<boolean> {
+    const waiting = await session.query<{ sequence: number }>(
+      "SELECT sequence FROM outbox WHERE gallery = $1 AND removed ORDER BY sequence LIMIT $2",
+      [number, removedAtOnce],
+    );
+    if (waiting.length === 0) return false;
+    if (!(await this.#lockGate(session, number))) {
+      await delay(pollMs);
+      return true;
+    }
+    const sequences = waiting.map(({ sequence }) => sequence);
+    try {
+      await this.#milvus.remove(
+        collectionOf(this.#deployment, number),
+        sequences,
+      );
+    } finally {
+      await session.query("SELECT pg_advisory_unlock($1, $2)", [
+        locks.gate,
+        number,
+      ]);
+    }
+    await session.query(
+      "DELETE FROM outbox WHERE gallery = $1 AND removed AND sequence = ANY ($2::bigint[])",
+      [number, sequences],
+    );
+    return sequences.length === removedAtOnce;
+  }
+
+  async #lockGate(session: Session, number: number): Promise<boolean> {
+    const refusals = this.#refusals.get(number) ?? 0;
+    if (refusals >= triesBeforeWaiting) {
+      await session.query("SELECT pg_advisory_lock($1, $2)", [
+        locks.gate,
+        number,
+      ]);
+      this.#refusals.delete(number);
+      return true;
+    }
+    const [{ locked }] = await session.query<{ locked: boolean }>(
+      "SELECT pg_try_advisory_lock($1, $2) AS locked",
+      [locks.gate, number],
+    );
+    if (locked) this.#refusals.delete(number);
+    else this.#refusals.set(number, refusals + 1);
+    return locked;
+  }
+
+  /** Collection and entries of a deleted gallery. */
+  async #drop(number: number): Promise<void> {
+    await this.#milvus.drop(collectionOf(this.#deployment, number));
+    for (const table of ["entries", "outbox", "identities"])
+      for (;;) {
+        const rows = await this.#postgres.query(
+          `DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
+             SELECT ctid FROM ${table} WHERE gallery = $1 LIMIT $2
+           )) RETURNING 1`,
+          [number, entriesDroppedAtOnce],
+        );
+        if (rows.length === 0) break;
+      }
+    await this.#postgres.query("DELETE FROM dropped WHERE gallery = $1", [
+      number,
+    ]);
+  }
+}

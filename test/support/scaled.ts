@@ -1,0 +1,118 @@
+import { randomBytes } from "node:crypto";
+
+import { Postgres } from "#core/postgres";
+import type { Galleries } from "#index/galleries";
+import {
+  ScaledGalleries,
+  type ScaledGalleriesOptions,
+} from "#index/scaled-galleries";
+
+import { inFolder, openGalleries, SteppedClock } from "./galleries.js";
+
+/** Where `build/scale-out.sh` has started the services; undefined: they are not up. */
+export const services = servicesFrom(process.env);
+
+/** Why a test that needs them is skipped; false: it is not. */
+export const skipScaled =
+  services === undefined
+    ? "PostgreSQL and Milvus are not up: make test-scale-out"
+    : false;
+
+interface Services {
+  readonly postgres: string;
+  readonly milvus: string;
+}
+
+function servicesFrom(environment: NodeJS.ProcessEnv): Services | undefined {
+  const postgres = environment["REID_TEST_POSTGRES"];
+  const milvus = environment["REID_TEST_MILVUS"];
+  return postgres === undefined || milvus === undefined
+    ? undefined
+    : { postgres, milvus };
+}
+
+/** A database of its own, dropped when the action ends; gives its URL and Milvus' address. */
+export async function inDatabase<Result>(
+  action: (of: Services) => Promise<Result>,
+): Promise<Result> {
+  if (services === undefined) throw new RangeError(String(skipScaled));
+  const name = `reid_${randomBytes(6).toString("hex")}`;
+  const url = new URL(services.postgres);
+  const server = await Postgres.open({ url: url.href, connections: 1 });
+  try {
+    await server.query(`CREATE DATABASE ${name}`);
+    url.pathname = `/${name}`;
+    try {
+      return await action({ ...services, postgres: url.href });
+    } finally {
+      await server.query(`DROP DATABASE ${name} WITH (FORCE)`);
+    }
+  } finally {
+    await server.close();
+  }
+}
+
+/** Galleries of one engine with a clock that stands still, as the cases of both engines use them. */
+export interface EngineCase {
+  readonly galleries: Galleries;
+  readonly clock: SteppedClock;
+  /** Another server on the same data; undefined: the engine has one server only. */
+  readonly open: (() => Promise<Galleries>) | undefined;
+}
+
+/** One engine: opens galleries for a case, and closes and removes them behind it. */
+export interface Engine {
+  readonly name: "embedded" | "scaled";
+  readonly skip: string | false;
+  run(action: (of: EngineCase) => Promise<void>): Promise<void>;
+}
+
+/** Both engines. */
+export const engines: readonly Engine[] = [
+  {
+    name: "embedded",
+    skip: false,
+    run: (action) =>
+      inFolder(async (folder) => {
+        const { galleries, clock, close } = await openGalleries(folder);
+        await action({ galleries, clock, open: undefined });
+        await close();
+      }),
+  },
+  {
+    name: "scaled",
+    skip: skipScaled,
+    run: (action) =>
+      inDatabase(async (of) => {
+        const clock = new SteppedClock();
+        const opened: ScaledGalleries[] = [];
+        const open = async (): Promise<ScaledGalleries> => {
+          const galleries = await ScaledGalleries.open(optionsOf(of, clock));
+          opened.push(galleries);
+          return galleries;
+        };
+        const galleries = await open();
+        try {
+          await action({ galleries, clock, open });
+          for (const { name } of await galleries.list())
+            await galleries.delete(name);
+        } finally {
+          for (const one of opened) await one.close();
+        }
+      }),
+  },
+];
+
+/** Options of galleries on services that are up. */
+export function optionsOf(
+  { postgres, milvus }: Services,
+  clock: SteppedClock,
+): ScaledGalleriesOptions {
+  const ignore = (): void => undefined;
+  return {
+    postgres: { url: postgres },
+    milvus: { address: milvus },
+    clock,
+    log: { info: ignore, warn: ignore },
+  };
+}
