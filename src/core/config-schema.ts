@@ -237,8 +237,35 @@ const identify = nested({
   ),
 });
 
+const milvus = nested({
+  address: text("127.0.0.1:19530", "address of Milvus, HOST:PORT"),
+  tokenFile: openText(
+    "file with the token, USER:PASSWORD or an API key; unset: none is asked for",
+  ),
+});
+
+const postgres = nested({
+  url: text(
+    "postgres://reid@127.0.0.1:5432/reid",
+    "where PostgreSQL is, postgres://USER@HOST:PORT/DATABASE",
+  ),
+  passwordFile: openText(
+    "file with the password, read at the start; unset: none",
+  ),
+  connections: whole(
+    16,
+    [2, 1000],
+    facts("connections", "at once; a search holds one while it runs"),
+  ),
+});
+
 const index = nested({
-  engine: word(["faiss"], "faiss", "what holds the features in memory"),
+  engine: word(
+    ["faiss", "milvus"],
+    "faiss",
+    "what holds the features for searching; milvus goes with store.engine postgres",
+  ),
+  milvus: milvus,
   maxEntries: whole(
     1_000_000,
     [1, 1_000_000_000],
@@ -279,7 +306,12 @@ const gallery = nested({
 });
 
 const store = nested({
-  engine: word(["lmdb"], "lmdb", "what holds the durable state"),
+  engine: word(
+    ["lmdb", "postgres"],
+    "lmdb",
+    "what holds the durable state of the galleries; postgres goes with index.engine milvus",
+  ),
+  postgres: postgres,
   minFreeBytes: whole(
     1024 * Mi,
     [0, UNBOUNDED],

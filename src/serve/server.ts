@@ -24,10 +24,11 @@ import type { Log } from "#core/log";
 import { startMetricsServer } from "#core/metrics-server";
 import { Store, type StoreOptions } from "#core/store";
 import { createTelemetry, type Telemetry } from "#core/telemetry";
-import { GalleryStore } from "#index/gallery-store";
+import type { Galleries } from "#index/galleries";
 import { Backups } from "./backups.js";
 import { CallCounter } from "./drain.js";
 import { InsecureListenError, ShuttingDownError } from "./errors.js";
+import { openGalleries } from "./gallery-engines.js";
 import { EXTERNAL_MODEL } from "./gallery-requests.js";
 import { InferencePool, planWorkers } from "./inference-pool.js";
 import { Inference } from "./inference.js";
@@ -218,24 +219,9 @@ async function openParts(
   closers.push(() => reranker.close());
   const operations = await OperationLog.open({ store, clock, log });
   const rebuilds = new Rebuilds(operations, log);
-  const galleries = await GalleryStore.open(store, {
-    clock,
-    log,
-    exactBelow: config.search.exactBelow,
-    tail: config.search.tail,
-    flatBelow: config.index.flatBelow,
-    compactAfterMs: config.store.compactAfterMs,
-    snapshots: {
-      writes: config.index.snapshotWrites,
-      afterMs: config.index.snapshotAfterMs,
-    },
+  const { galleries, requests } = await openGalleries({
+    ...{ config, store, clock, log, telemetry },
     onOutgrown: (name) => rebuilds.outgrown(name),
-    maxGalleries: config.limits.galleries,
-    onExpire: (gallery, entries) =>
-      telemetry.add("reid.gallery.writes", entries, {
-        gallery,
-        write: "expire",
-      }),
   });
   closers.push(() => galleries.close());
   await loadGalleryModels(galleries, registry, log);
@@ -285,14 +271,13 @@ async function openParts(
   });
   return {
     ...{ store, pool, registry, inference, reranker },
-    requests: galleries.requests,
-    ...{ galleries, operations, rebuilds, backups, online, version },
+    ...{ galleries, requests, operations, rebuilds, backups, online, version },
   };
 }
 
 /** Crops sent to a gallery are embedded with its version, whatever is active: that has to be loaded too. */
 async function loadGalleryModels(
-  galleries: GalleryStore,
+  galleries: Galleries,
   registry: ModelRegistry,
   log: Log,
 ): Promise<void> {
