@@ -130,7 +130,8 @@ const table = {
     kind: "counter",
     unit: "{entry}",
     attributes: ["gallery", "write"],
-    description: "entries written; write is enroll, update, delete, expire or forget",
+    description:
+      "entries written; write is enroll, update, delete, expire or forget",
   },
   "reid.gallery.index.lag": {
     kind: "gauge",
