@@ -9,6 +9,8 @@ import { compareIds, GalleryRows, type Row } from "#index/gallery-rows";
 import { listIdentities } from "#index/identities";
 import { idTest } from "#index/vector-index";
 
+import { holds } from "../support/naive-filter.js";
+
 const seed = 17;
 
 // Few values, so that rows and filters meet; some of the filters' are of no row.
@@ -69,40 +71,6 @@ const filters: fc.Arbitrary<Filter> = fc.record(
   },
   { requiredKeys: [] },
 );
-
-/** api.md section 3, word for word: a missing field is different from every value. */
-function holds(row: Row, filter: Filter): boolean {
-  const isIn = (value: string, list: readonly string[] | undefined) =>
-    list === undefined || list.length === 0 || list.includes(value);
-  const isNotIn = (value: string, list: readonly string[] | undefined) =>
-    list === undefined || !list.includes(value);
-  const { captured, identified = "either", attributes = [], notBoth } = filter;
-  const { startUs, endUs } = captured ?? {};
-  const time = row.capturedAtUs;
-  return (
-    isIn(row.cameraId, filter.cameraIn) &&
-    isNotIn(row.cameraId, filter.cameraNotIn) &&
-    isIn(row.identity, filter.identityIn) &&
-    isNotIn(row.identity, filter.identityNotIn) &&
-    isIn(row.trackId, filter.trackIn) &&
-    isNotIn(row.entryId, filter.entryNotIn) &&
-    (startUs === undefined || (time !== undefined && time >= startUs)) &&
-    (endUs === undefined || (time !== undefined && time < endUs)) &&
-    (identified !== "present" || row.identity !== "") &&
-    (identified !== "absent" || row.identity === "") &&
-    attributes.every(({ key, anyOf = [], noneOf = [] }) => {
-      const value = Object.hasOwn(row.attributes, key)
-        ? row.attributes[key]
-        : undefined;
-      return anyOf.length > 0
-        ? value !== undefined && anyOf.includes(value)
-        : value === undefined || !noneOf.includes(value);
-    }) &&
-    (notBoth === undefined ||
-      row.identity !== notBoth.identity ||
-      row.cameraId !== notBoth.cameraId)
-  );
-}
 
 type Facts = typeof rowFacts extends fc.Arbitrary<infer Value> ? Value : never;
 

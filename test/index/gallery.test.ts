@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
+import { setImmediate } from "node:timers/promises";
 
 import { ReidError } from "#core/errors";
 import type { Gallery } from "#index/gallery";
@@ -108,6 +109,98 @@ describe("gallery", () => {
       await assert.rejects(gallery.getEntry("a"), { code: "ENTRY_NOT_FOUND" });
       assert.equal(gallery.describe().entryCount, 3);
       await open.close();
+    }));
+
+  test("gives no sequence twice where an entry is enrolled and deleted in one transaction", () =>
+    inFolder(async (folder) => {
+      // Regression: the store did not hear of the sequences that a transaction took and left nothing under.
+      const open = await openGalleries(folder);
+      const gallery = await open.galleries.create(spec);
+      let release = (): void => undefined;
+      const held = gallery.hold(
+        () => new Promise((resolve) => (release = resolve)),
+      );
+      const enrolled = gallery.enroll([
+        { entryId: "a", feature: feature("a") },
+      ]);
+      await setImmediate();
+      const updated = gallery.updateEntries(
+        { entryIds: ["a"] },
+        { identity: "p" },
+      );
+      const deleted = gallery.deleteEntries({ identity: "p" });
+      release();
+      await held;
+      assert.equal((await enrolled).sequence, 1);
+      assert.deepEqual(await updated, { updatedCount: 1, sequence: 2 });
+      assert.deepEqual(await deleted, { deletedCount: 1, sequence: 3 });
+      await open.close();
+      const again = await openGalleries(folder);
+      const reopened = await again.galleries.get("door");
+      assert.equal(reopened.describe().sequence, 3);
+      await again.close();
+    }));
+
+  test("updates entries under new sequences, without a new feature in store or index", () =>
+    inFolder(async (folder) => {
+      for (const [i, one] of [spec, flat].entries()) {
+        const own = join(folder, String(i));
+        const open = await openGalleries(own);
+        const gallery = await open.galleries.create({
+          ...one,
+          cropRetention: "keep",
+        });
+        await gallery.enroll(
+          ["a", "b", "c"].map((entryId) => ({
+            entryId,
+            feature: feature(entryId),
+            identity: "p",
+            crop: Uint8Array.of(1, 2, 3),
+          })),
+        );
+        await gallery.indexed();
+        const tables = galleryTables(open.store);
+        const keys = (table: "features" | "crops") =>
+          [...tables[table].range()].map(({ key }) => key);
+        const before = [keys("features"), keys("crops")];
+        const outcome = await gallery.updateEntries(
+          { filter: { entryNotIn: ["b"] } },
+          { identity: "q", attributes: { set: { hat: "red" }, maximum: 16 } },
+        );
+        assert.deepEqual(outcome, { updatedCount: 2, sequence: 5 });
+        assert.deepEqual([keys("features"), keys("crops")], before);
+        const seen = async (from: Gallery) => {
+          const { entries } = await from.listEntries({ pageSize: 9 });
+          const { results } = await from.search({
+            queries: feature("c"),
+            k: 1,
+            filter: { identityIn: ["q"] },
+            freshness: "indexed",
+            minSequence: 5,
+          });
+          const { crop } = await from.getEntry("c", "crop");
+          return [
+            entries.map(({ entryId, sequence }) => `${entryId} ${sequence}`),
+            idsOf(results[0].hits),
+            [...(crop ?? [])],
+            (await from.getEntry("c", "feature")).feature,
+          ];
+        };
+        const wanted = [["b 2", "a 4", "c 5"], ["c"], [1, 2, 3], feature("c")];
+        assert.deepEqual(await seen(gallery), wanted);
+        await open.close();
+        const again = await openGalleries(own);
+        const reopened = await again.galleries.get("door");
+        assert.deepEqual(await seen(reopened), wanted);
+        await reopened.rebuild();
+        assert.deepEqual(await seen(reopened), wanted);
+        // With the entry its feature and crop go, from under the old number.
+        await reopened.deleteEntries({ entryIds: ["c"] });
+        const left = galleryTables(again.store);
+        assert.equal([...left.features.range()].length, 2);
+        assert.equal([...left.crops.range()].length, 2);
+        await again.close();
+      }
     }));
 
   test("refuses items one by one, and writes their neighbours", () =>
@@ -511,6 +604,9 @@ const methods: Readonly<Record<string, (gallery: Gallery) => unknown>> = {
   getEntry: (gallery) => gallery.getEntry("e1"),
   listEntries: (gallery) => gallery.listEntries({ pageSize: 3 }),
   deleteEntries: (gallery) => gallery.deleteEntries({ entryIds: ["e2"] }),
+  updateEntries: (gallery) =>
+    gallery.updateEntries({ entryIds: ["e1"] }, { identity: "p" }),
+  listIdentities: (gallery) => gallery.listIdentities({ pageSize: 5 }),
   sweep: (gallery) => gallery.sweep(),
   indexed: (gallery) => gallery.indexed(),
   check: (gallery) => gallery.check(),
