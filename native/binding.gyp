@@ -18,7 +18,10 @@
   "targets": [
     {
       "target_name": "faiss",
-      "sources": ["addon.cc", "batch_scan.cc", "graph_walk.cc", "id_set.cc", "kernels.cc", "pool.cc", "index_kinds.cc", "vector_index.cc", "index_file.cc"],
+      "sources": [
+        "addon.cc", "batch_scan.cc", "body.cc", "compaction.cc", "graph_walk.cc", "id_set.cc", "id_table.cc",
+        "index_file.cc", "index_kinds.cc", "kernels.cc", "link.cc", "pool.cc", "scan.cc", "storage.cc", "vector_index.cc"
+      ],
       # kernels.cc: every clone must round alike. FAISS's headers are not ours to warn about.
       "cflags_cc": ["-fopenmp", "-ffp-contract=off", "-Wno-psabi", "-isystem", "/usr/include/faiss"],
       # kernels.o defines two functions that the archive defines too: the first on the line wins.

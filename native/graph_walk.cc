@@ -1,10 +1,7 @@
 #include "graph_walk.h"
 
 #include <algorithm>
-#include <limits>
 #include <vector>
-
-#include "kernels.h"
 
 namespace reid {
 namespace {
@@ -42,23 +39,29 @@ class Visited {
 };
 
 /// Asks for the head of a row; the processor's own prefetching follows from there.
-inline void ask_for(const float* row, size_t d) {
-  const size_t lines = std::min<size_t>(8, (d * sizeof(float) + 63) / 64);
-  for (size_t line = 0; line < lines; line++) __builtin_prefetch(reinterpret_cast<const char*>(row) + 64 * line);
+inline void ask_for(const uint8_t* code, size_t bytes) {
+  const size_t lines = std::min<size_t>(8, (bytes + 63) / 64);
+  for (size_t line = 0; line < lines; line++) __builtin_prefetch(code + 64 * line);
+}
+
+/// A link, which another thread may be writing.
+inline node_t link_at(const faiss::HNSW& graph, size_t i) {
+  return __atomic_load_n(graph.neighbors.data() + i, __ATOMIC_RELAXED);
 }
 
 /// Down the upper levels, always to the nearest neighbour.
-Seen descend(const faiss::HNSW& graph, const float* rows, size_t d, const float* query) {
-  Seen nearest{0, graph.entry_point};
-  nearest.similarity = inner_product(query, rows + size_t(nearest.node) * d, d);
-  for (int level = graph.max_level; level > 0; level--) {
+Seen descend(const faiss::HNSW& graph, const Run& nodes, const Codec& codec, const Measure& measure, node_t entry) {
+  Seen nearest{measure(nodes.codes + size_t(entry) * codec.bytes), entry};
+  // The entry point and the top level are written one after the other: the node's own level holds.
+  for (int level = graph.levels[size_t(entry)] - 1; level > 0; level--) {
     for (bool moved = true; moved;) {
       moved = false;
       size_t begin, end;
       graph.neighbor_range(nearest.node, level, &begin, &end);
-      for (size_t i = begin; i < end && graph.neighbors[i] >= 0; i++) {
-        const node_t node = graph.neighbors[i];
-        const float similarity = inner_product(query, rows + size_t(node) * d, d);
+      for (size_t i = begin; i < end; i++) {
+        const node_t node = link_at(graph, i);
+        if (node < 0) break;
+        const float similarity = measure(nodes.codes + size_t(node) * codec.bytes);
         if (similarity > nearest.similarity) {
           nearest = {similarity, node};
           moved = true;
@@ -71,21 +74,21 @@ Seen descend(const faiss::HNSW& graph, const float* rows, size_t d, const float*
 
 }  // namespace
 
-void walk_graph(const faiss::HNSW& graph, const float* rows, size_t n, size_t d, const float* query, size_t k,
-                size_t effort, const faiss::IDSelector* allowed, float* similarities, int64_t* positions) {
-  std::fill(similarities, similarities + k, -std::numeric_limits<float>::infinity());
-  std::fill(positions, positions + k, int64_t(-1));
-  if (graph.entry_point < 0) return;
+void walk_graph(const faiss::HNSW& graph, const Run& nodes, const Codec& codec, const Query& query, size_t q,
+                size_t effort, std::vector<Candidate>& found) {
+  const node_t entry = __atomic_load_n(&graph.entry_point, __ATOMIC_ACQUIRE);
+  if (entry < 0 || size_t(entry) >= nodes.n) return;
   thread_local Visited visited;
   thread_local std::vector<Seen> open;  // to be expanded, the nearest on top
   thread_local std::vector<Seen> beam;  // the nearest allowed so far, the farthest on top
   thread_local std::vector<node_t> fresh;
-  visited.begin(n);
+  visited.begin(nodes.n);
   open.clear();
   beam.clear();
-  const size_t width = std::max(effort, k);
+  const Measure measure(codec, query.features.data() + q * codec.d);
+  const size_t width = std::max(effort, query.k);
   auto offer = [&](const Seen& seen) {
-    if (allowed && !allowed->is_member(seen.node)) return;
+    if (!query.allows(id_at(nodes.ids, size_t(seen.node)))) return;
     if (beam.size() == width) {
       if (seen.similarity <= beam.front().similarity) return;
       std::pop_heap(beam.begin(), beam.end(), is_nearer);
@@ -96,7 +99,7 @@ void walk_graph(const faiss::HNSW& graph, const float* rows, size_t n, size_t d,
     std::push_heap(beam.begin(), beam.end(), is_nearer);
   };
 
-  const Seen start = descend(graph, rows, d, query);
+  const Seen start = descend(graph, nodes, codec, measure, entry);
   visited.meet(start.node);
   open.push_back(start);
   offer(start);
@@ -108,14 +111,16 @@ void walk_graph(const faiss::HNSW& graph, const float* rows, size_t n, size_t d,
     size_t begin, end;
     graph.neighbor_range(next.node, 0, &begin, &end);
     fresh.clear();
-    for (size_t i = begin; i < end && graph.neighbors[i] >= 0; i++) {
-      const node_t node = graph.neighbors[i];
-      if (!visited.meet(node)) continue;
-      ask_for(rows + size_t(node) * d, d);
+    for (size_t i = begin; i < end; i++) {
+      const node_t node = link_at(graph, i);
+      if (node < 0) break;
+      // Stored after this search began.
+      if (size_t(node) >= nodes.n || !visited.meet(node)) continue;
+      ask_for(nodes.codes + size_t(node) * codec.bytes, codec.bytes);
       fresh.push_back(node);
     }
     for (node_t node : fresh) {
-      const Seen seen{inner_product(query, rows + size_t(node) * d, d), node};
+      const Seen seen{measure(nodes.codes + size_t(node) * codec.bytes), node};
       if (beam.size() == width && seen.similarity <= beam.front().similarity) continue;
       open.push_back(seen);
       std::push_heap(open.begin(), open.end(), is_farther);
@@ -123,9 +128,10 @@ void walk_graph(const faiss::HNSW& graph, const float* rows, size_t n, size_t d,
     }
   }
   std::sort(beam.begin(), beam.end(), is_nearer);
-  for (size_t i = 0; i < std::min(k, beam.size()); i++) {
-    similarities[i] = beam[i].similarity;
-    positions[i] = beam[i].node;
+  for (size_t i = 0; i < beam.size() && found.size() < query.k; i++) {
+    // Removed since it was offered: another id, or none.
+    const int64_t id = id_at(nodes.ids, size_t(beam[i].node));
+    if (id >= 0) found.push_back({beam[i].similarity, id});
   }
 }
 

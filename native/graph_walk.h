@@ -7,18 +7,20 @@
 #pragma once
 
 #include <faiss/impl/HNSW.h>
-#include <faiss/impl/IDSelector.h>
 
 #include <cstddef>
-#include <cstdint>
+#include <vector>
+
+#include "scan.h"
 
 namespace reid {
 
 /// The k nearest nodes of one query by inner product, as far as a beam of `effort` (at least k) finds them.
 ///
-/// Any thread; borrows everything. rows are float32 [n, d] by position; allowed may be nullptr.
-/// Fills similarities and positions [k], falling; position -1 where it came back short.
-void walk_graph(const faiss::HNSW& graph, const float* rows, size_t n, size_t d, const float* query, size_t k,
-                size_t effort, const faiss::IDSelector* allowed, float* similarities, int64_t* positions);
+/// Any thread, beside one that links nodes: it meets nodes that are linked, by links that are whole. Borrows
+/// everything. nodes holds the codes of all nodes, each with its id; those the query does not allow are walked over
+/// and left out. Gives at most k candidates in no order.
+void walk_graph(const faiss::HNSW& graph, const Run& nodes, const Codec& codec, const Query& query, size_t q,
+                size_t effort, std::vector<Candidate>& found);
 
 }  // namespace reid

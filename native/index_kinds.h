@@ -2,19 +2,35 @@
 #pragma once
 
 #include <faiss/Index.h>
-#include <faiss/IndexFlat.h>
-#include <faiss/impl/IDSelector.h>
+#include <faiss/IndexFlatCodes.h>
+#include <faiss/IndexIVF.h>
+#include <faiss/impl/HNSW.h>
 
 #include <memory>
 #include <string>
+
+#include "storage.h"
 
 namespace reid {
 
 /// Every number a kind may need, by its name in api.md section 6; a kind reads its own.
 struct IndexParameters {
+  Storage storage = Storage::f32;
   int m = 32;
   int ef_construction = 200;
   int ef_search = 128;
+  int lists = 0;     // 0: 4 · √rows at training
+  int probes = 0;    // 0: the larger of 8 and lists / 16
+  int segments = 0;  // of a product code; 0: none
+  int bits = 8;      // of a segment
+};
+
+/// The parts of a FAISS index that ours works on; borrowed from it, nullptr where it has none.
+struct Parts {
+  faiss::IndexFlatCodes* rows = nullptr;  // codes by position
+  faiss::HNSW* graph = nullptr;           // over rows
+  faiss::IndexIVF* lists = nullptr;       // codes in inverted lists
+  Codec codec;
 };
 
 struct IndexKind {
@@ -23,21 +39,23 @@ struct IndexKind {
   bool exact;
   /// An entry leaves at once; else it stays as a tombstone until the index is compacted.
   bool removes;
-  std::unique_ptr<faiss::Index> (*create)(int dimension, const IndexParameters&);
-  /// The float32 rows by position, borrowed from the index; nullptr if it is of another kind.
-  faiss::IndexFlat* (*rows)(faiss::Index&);
-  /// Throws std::runtime_error if the structure read from a file could lead out of its own arrays.
-  void (*validate)(const faiss::Index&);
-  /// Nearest positions of n queries; allowed may be nullptr. Not called for exact kinds.
-  void (*search)(const faiss::Index&, const float* queries, size_t n, size_t k, int effort,
-                 const faiss::IDSelector* allowed, float* similarities, faiss::Index::idx_t* positions);
-  /// Bytes beside the rows.
-  size_t (*structure_bytes)(const faiss::Index&);
-  /// efSearch or the like, where the caller gives none.
-  int (*default_effort)(const faiss::Index&);
+  /// Rows that training takes at least; 0: there is nothing to train.
+  size_t (*least_rows)(const IndexParameters&, size_t rows);
+  /// An empty index, trained on float32 [n, d] where there is something to train.
+  std::unique_ptr<faiss::Index> (*create)(int d, const IndexParameters&, size_t n, const float* rows);
+  /// Its parts; throws std::runtime_error if it is of another kind, or could lead out of its own arrays.
+  Parts (*parts)(faiss::Index&, const IndexParameters&);
+  /// efSearch or probes, where the caller gives none.
+  int (*default_effort)(const Parts&, const IndexParameters&);
 };
 
 /// The kind of that name, or nullptr.
 const IndexKind* find_kind(const std::string& name);
+
+/// An empty graph index with the links and the trained storage of one that there is.
+std::unique_ptr<faiss::Index> empty_graph_like(const Parts& parts, const IndexParameters& parameters);
+
+/// What an index that is not trained yet is: float32 rows, searched exactly.
+const IndexKind& untrained_kind();
 
 }  // namespace reid

@@ -54,8 +54,42 @@ struct SquaredDifference {
   static inline __attribute__((always_inline)) float of(float x, float y) { return (x - y) * (x - y); }
 };
 
-template <class Term>
-inline __attribute__((always_inline)) float accumulate(const float* x, const float* y, size_t d) {
+typedef uint16_t half_lanes __attribute__((vector_size(32)));
+typedef uint8_t byte_lanes __attribute__((vector_size(16)));
+typedef int32_t whole_lanes __attribute__((vector_size(64)));
+typedef uint32_t bit_lanes __attribute__((vector_size(64)));
+
+/// binary16 as the upper bits of a float that is 2^112 times too small, put right by one product: exact, and it
+/// takes subnormal numbers along. Infinity and NaN cannot occur: features are finite and at most one.
+constexpr float kHalfScale = 5.192296858534828e33f;  // 2^112
+
+inline __attribute__((always_inline)) lanes load(const uint16_t* x) {
+  half_lanes halves;
+  std::memcpy(&halves, x, sizeof halves);
+  const bit_lanes wide = __builtin_convertvector(halves, bit_lanes);
+  const bit_lanes bits = ((wide & 0x7fffu) << 13) | ((wide & 0x8000u) << 16);
+  lanes v;
+  std::memcpy(&v, &bits, sizeof v);
+  return v * kHalfScale;
+}
+
+inline __attribute__((always_inline)) lanes load(const uint8_t* x) {
+  byte_lanes bytes;
+  std::memcpy(&bytes, x, sizeof bytes);
+  return __builtin_convertvector(__builtin_convertvector(bytes, whole_lanes), lanes);
+}
+
+inline __attribute__((always_inline)) float one(const float* x) { return *x; }
+inline __attribute__((always_inline)) float one(const uint8_t* x) { return float(*x); }
+inline __attribute__((always_inline)) float one(const uint16_t* x) {
+  const uint32_t bits = ((uint32_t(*x) & 0x7fffu) << 13) | ((uint32_t(*x) & 0x8000u) << 16);
+  float v;
+  std::memcpy(&v, &bits, sizeof v);
+  return v * kHalfScale;
+}
+
+template <class Term, class Element>
+inline __attribute__((always_inline)) float accumulate(const float* x, const Element* y, size_t d) {
   lanes a = {}, b = {}, c = {}, e = {};
   size_t i = 0;
   for (; i + 64 <= d; i += 64) {
@@ -66,18 +100,22 @@ inline __attribute__((always_inline)) float accumulate(const float* x, const flo
   }
   for (; i + 16 <= d; i += 16) a += Term::of(load(x + i), load(y + i));
   float tail = 0;
-  for (; i < d; i++) tail += Term::of(x[i], y[i]);
+  for (; i < d; i++) tail += Term::of(x[i], one(y + i));
   lanes total = (a + b) + (c + e);
   return sum(total) + tail;
 }
 
-typedef float (*Kernel)(const float*, const float*, size_t);
+template <class Element>
+using KernelOf = float (*)(const float*, const Element*, size_t);
+typedef KernelOf<float> Kernel;
 
 struct Clone {
   const char* name;
   bool (*runs_here)();
   Kernel inner_product;
   Kernel l2_squared;
+  KernelOf<uint16_t> inner_product_halves;
+  KernelOf<uint8_t> inner_product_bytes;
 };
 
 bool always() { return true; }
@@ -87,7 +125,22 @@ float distance_baseline(const float* x, const float* y, size_t d) {
   return accumulate<SquaredDifference>(x, y, d);
 }
 
+float halves_baseline(const float* x, const uint16_t* y, size_t d) { return accumulate<Product>(x, y, d); }
+float bytes_baseline(const float* x, const uint8_t* y, size_t d) { return accumulate<Product>(x, y, d); }
+
 #if defined(__x86_64__)
+__attribute__((target("avx2"))) float halves_avx2(const float* x, const uint16_t* y, size_t d) {
+  return accumulate<Product>(x, y, d);
+}
+__attribute__((target("avx2"))) float bytes_avx2(const float* x, const uint8_t* y, size_t d) {
+  return accumulate<Product>(x, y, d);
+}
+__attribute__((target("avx512f"))) float halves_avx512(const float* x, const uint16_t* y, size_t d) {
+  return accumulate<Product>(x, y, d);
+}
+__attribute__((target("avx512f"))) float bytes_avx512(const float* x, const uint8_t* y, size_t d) {
+  return accumulate<Product>(x, y, d);
+}
 __attribute__((target("avx2"))) float product_avx2(const float* x, const float* y, size_t d) {
   return accumulate<Product>(x, y, d);
 }
@@ -104,13 +157,14 @@ bool has_avx2() { return __builtin_cpu_supports("avx2"); }
 bool has_avx512() { return __builtin_cpu_supports("avx512f"); }
 #endif
 
-// The table of clones, slowest first; the last that runs here is used.
+// The table of clones, slowest first; the last that runs here is used. The library has no loops of its own for
+// halves and bytes.
 const Clone clones[] = {
-    {"faiss", always, faiss::fvec_inner_product_ref, faiss::fvec_L2sqr_ref},
-    {"baseline", always, product_baseline, distance_baseline},
+    {"faiss", always, faiss::fvec_inner_product_ref, faiss::fvec_L2sqr_ref, halves_baseline, bytes_baseline},
+    {"baseline", always, product_baseline, distance_baseline, halves_baseline, bytes_baseline},
 #if defined(__x86_64__)
-    {"avx2", has_avx2, product_avx2, distance_avx2},
-    {"avx512", has_avx512, product_avx512, distance_avx512},
+    {"avx2", has_avx2, product_avx2, distance_avx2, halves_avx2, bytes_avx2},
+    {"avx512", has_avx512, product_avx512, distance_avx512, halves_avx512, bytes_avx512},
 #endif
 };
 
@@ -148,6 +202,18 @@ std::string kernel_in_use() { return in_use.load()->name; }
 
 float inner_product(const float* x, const float* y, size_t d) {
   return in_use.load(std::memory_order_relaxed)->inner_product(x, y, d);
+}
+
+float inner_product_halves(const float* x, const uint16_t* y, size_t d) {
+  return in_use.load(std::memory_order_relaxed)->inner_product_halves(x, y, d);
+}
+
+float inner_product_bytes(const float* x, const uint8_t* y, size_t d) {
+  return in_use.load(std::memory_order_relaxed)->inner_product_bytes(x, y, d);
+}
+
+void floats_from_halves(const uint16_t* halves, float* floats, size_t d) {
+  for (size_t i = 0; i < d; i++) floats[i] = one(halves + i);
 }
 
 }  // namespace reid

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -19,5 +20,12 @@ std::string kernel_in_use();
 
 /// Inner product of two float32 [d]; any thread; borrows both.
 float inner_product(const float* x, const float* y, size_t d);
+
+/// As inner_product, with y as IEEE binary16 or as whole numbers from 0 to 255.
+float inner_product_halves(const float* x, const uint16_t* y, size_t d);
+float inner_product_bytes(const float* x, const uint8_t* y, size_t d);
+
+/// Widens binary16 [d]; exact.
+void floats_from_halves(const uint16_t* halves, float* floats, size_t d);
 
 }  // namespace reid

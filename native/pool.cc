@@ -1,55 +1,130 @@
 #include "pool.h"
 
 #include <omp.h>
+#include <pthread.h>
+#include <sched.h>
 
-#include <atomic>
 #include <exception>
 #include <memory>
 
 namespace reid {
+namespace {
 
-Pool::Pool(size_t threads) {
-  for (size_t i = 0; i < threads; i++) threads_.emplace_back([this] { run(); });
+constexpr size_t kReadsBeforeAWrite = 3;
+
+void pin(size_t processor) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(processor % CPU_SETSIZE, &one);
+  // Refused where the process may not run there: then the thread stays free.
+  pthread_setaffinity_np(pthread_self(), sizeof one, &one);
+}
+
+}  // namespace
+
+Pool::Pool(size_t threads, bool pinned) {
+  for (size_t i = 0; i < threads; i++) {
+    threads_.emplace_back([this, i, pinned] {
+      if (pinned) pin(i);
+      run();
+    });
+  }
 }
 
 Pool::~Pool() {
+  std::deque<Task> reads, writes;
+  std::unordered_map<const void*, std::deque<Task>> turns;
   {
     std::lock_guard<std::mutex> hold(mutex_);
     stopping_ = true;
-    tasks_.clear();
+    reads.swap(reads_);
+    writes.swap(writes_);
+    turns.swap(turns_);
+    reads_waiting_ = 0;
   }
   wake_.notify_all();
   for (std::thread& thread : threads_) thread.join();
 }
 
-bool Pool::stopping() const {
-  std::lock_guard<std::mutex> hold(mutex_);
-  return stopping_;
-}
-
-void Pool::post(std::function<void()> task) {
+void Pool::post(std::deque<Task>& queue, Task task) {
   {
     std::lock_guard<std::mutex> hold(mutex_);
     if (stopping_) return;
-    tasks_.push_back(std::move(task));
+    queue.push_back(std::move(task));
+    reads_waiting_ = reads_.size();
   }
   wake_.notify_one();
 }
 
+void Pool::post_read(Task task) { post(reads_, std::move(task)); }
+
+void Pool::post_write(Task task) { post(writes_, std::move(task)); }
+
+void Pool::post_in_turn(const void* owner, Task task) {
+  {
+    std::lock_guard<std::mutex> hold(mutex_);
+    if (stopping_) return;
+    const auto [found, isFirst] = turns_.try_emplace(owner);
+    if (!isFirst) {
+      found->second.push_back(std::move(task));
+      return;
+    }
+    writes_.push_back(in_turn(owner, std::move(task)));
+  }
+  wake_.notify_one();
+}
+
+/// The task, and behind it the owner's next one. The task, and with it the owner, lives until that is posted.
+Pool::Task Pool::in_turn(const void* owner, Task task) {
+  return [this, owner, task = std::move(task)] {
+    task();
+    std::lock_guard<std::mutex> hold(mutex_);
+    const auto found = turns_.find(owner);
+    if (found == turns_.end()) return;  // the pool is stopping
+    if (found->second.empty()) {
+      turns_.erase(found);
+      return;
+    }
+    writes_.push_back(in_turn(owner, std::move(found->second.front())));
+    found->second.pop_front();
+    wake_.notify_one();
+  };
+}
+
+/// Under mutex_.
+Pool::Task Pool::taken_from(std::deque<Task>& queue) {
+  Task task = std::move(queue.front());
+  queue.pop_front();
+  reads_waiting_ = reads_.size();
+  return task;
+}
+
 void Pool::run() {
-  // OpenMP counts its threads per calling thread: FAISS starts none of its own but where an add asks for them.
+  // OpenMP counts its threads per calling thread: FAISS starts none of its own.
   omp_set_num_threads(1);
   for (;;) {
-    std::function<void()> task;
+    Task task;
     {
       std::unique_lock<std::mutex> hold(mutex_);
-      wake_.wait(hold, [this] { return stopping_ || !tasks_.empty(); });
+      wake_.wait(hold, [this] { return stopping_ || !reads_.empty() || !writes_.empty(); });
       if (stopping_) return;
-      task = std::move(tasks_.front());
-      tasks_.pop_front();
+      const bool reads = !reads_.empty() && (writes_.empty() || reads_in_a_row_ < kReadsBeforeAWrite);
+      reads_in_a_row_ = reads ? reads_in_a_row_ + 1 : 0;
+      task = taken_from(reads ? reads_ : writes_);
     }
     task();
   }
+}
+
+void Pool::relieve() {
+  if (reads_waiting_.load(std::memory_order_relaxed) == 0) return;
+  Task task;
+  {
+    std::lock_guard<std::mutex> hold(mutex_);
+    if (reads_.empty()) return;
+    task = taken_from(reads_);
+  }
+  task();
 }
 
 namespace {
@@ -82,7 +157,7 @@ struct Shared {
 
 }  // namespace
 
-void Pool::share(size_t parts, const std::function<void(size_t)>& body) {
+void Pool::share(size_t parts, const std::function<void(size_t)>& body, std::deque<Task>& queue) {
   if (parts <= 1) {
     if (parts == 1) body(0);
     return;
@@ -93,8 +168,9 @@ void Pool::share(size_t parts, const std::function<void(size_t)>& body) {
   {
     std::lock_guard<std::mutex> hold(mutex_);
     const size_t helpers = std::min(parts, threads_.size()) - 1;
-    // In front: a search under way goes before one that has not begun.
-    for (size_t i = 0; i < helpers; i++) tasks_.push_front([shared] { shared->help(); });
+    // In front: what is under way goes before what has not begun.
+    for (size_t i = 0; i < helpers && !stopping_; i++) queue.push_front([shared] { shared->help(); });
+    reads_waiting_ = reads_.size();
   }
   wake_.notify_all();
   shared->help();

@@ -1,37 +1,60 @@
 // The addon's own threads. libuv's four are left to files, LMDB and sharp: a long build would starve them.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <unordered_map>
 #include <vector>
 
 namespace reid {
 
+/// Reads go before writes, but every fourth task is a write where some wait. A write that takes long calls
+/// relieve() between its steps, so that a read waits for one step and not for the write.
 class Pool {
  public:
-  explicit Pool(size_t threads);
+  using Task = std::function<void()>;
+
+  /// pinned: thread i runs on processor i only.
+  Pool(size_t threads, bool pinned);
   /// Drops what is queued, waits for what is running.
   ~Pool();
 
   size_t threads() const { return threads_.size(); }
-  /// Any thread. The task runs on a thread of the pool, first come first served.
-  void post(std::function<void()> task);
+  /// Any thread. A task that changes nothing: beside every other task.
+  void post_read(Task task);
+  /// Any thread. A task that changes something, beside every other task.
+  void post_write(Task task);
+  /// Any thread. A task that changes `owner`: one after another, in the order they came. No thread waits for
+  /// its turn.
+  void post_in_turn(const void* owner, Task task);
   /// Any thread of the pool. Runs body(i) for i in [0, parts) on the caller and on idle threads of the
   /// pool; returns when all parts are done. Never waits for a thread that has not begun.
-  void share(size_t parts, const std::function<void(size_t)>& body);
-  bool stopping() const;
+  void share_read(size_t parts, const std::function<void(size_t)>& body) { share(parts, body, reads_); }
+  void share_write(size_t parts, const std::function<void(size_t)>& body) { share(parts, body, writes_); }
+  /// A thread of the pool that holds no lock: runs a read that waits, if there is one.
+  void relieve();
+  bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
 
  private:
   void run();
+  void post(std::deque<Task>& queue, Task task);
+  void share(size_t parts, const std::function<void(size_t)>& body, std::deque<Task>& queue);
+  Task taken_from(std::deque<Task>& queue);
+  Task in_turn(const void* owner, Task task);
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<std::function<void()>> tasks_;
+  std::deque<Task> reads_;
+  std::deque<Task> writes_;
+  std::unordered_map<const void*, std::deque<Task>> turns_;  // an owner is here while a task of it is under way
+  std::atomic<size_t> reads_waiting_{0};
+  size_t reads_in_a_row_ = 0;
   std::vector<std::thread> threads_;
-  bool stopping_ = false;
+  std::atomic<bool> stopping_{false};
 };
 
 }  // namespace reid

@@ -6,13 +6,13 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
-#include <unordered_map>
 #include <vector>
 
+#include "body.h"
 #include "gate.h"
-#include "id_set.h"
 #include "index_kinds.h"
 #include "pool.h"
+#include "scan.h"
 
 namespace reid {
 
@@ -25,76 +25,68 @@ struct Failure : std::runtime_error {
 /// The id a JavaScript number stands for; throws Failure SHAPE if it stands for none.
 int64_t id_from(double id);
 
-enum class FilterMode { none, only, except };
-
-struct Query {
-  std::vector<float> features;  // [n, d]
-  size_t n = 0;
-  size_t k = 0;
-  bool exact = false;
-  int effort = 0;  // 0: the index's own
-  FilterMode filter = FilterMode::none;
-  IdSet ids;  // of the filter
-  std::shared_ptr<std::atomic<bool>> stop;  // may be empty
-};
-
-struct Answer {
-  std::vector<double> ids;         // [n, k], -1 where short
-  std::vector<float> similarities;  // [n, k], falling, ties by rising id
-  bool exact = false;
-};
-
 struct Facts {
   double count;
   double tombstones;
   double bytes;
+  double lists;
+  double error;
+  bool trained;
 };
 
-/// Every method may be called on any thread; searches run beside one another, writes alone.
+/// A compaction between its two halves; empty where there is nothing to do.
+struct Compaction {
+  std::unique_ptr<Body> fresh;
+  IdTable taken;  // positions that rows were taken from
+};
+
+/// Reads run on any thread of the pool, beside one another and beside one write. Writes (add, update, remove, train,
+/// the second half of a compaction, save) run in turn: the caller posts them so (`Pool::post_in_turn`).
 class VectorIndex {
  public:
   VectorIndex(const IndexKind* kind, int dimension, const IndexParameters& parameters);
-  /// Blocks while it reads; throws Failure SNAPSHOT_CORRUPT.
-  static std::shared_ptr<VectorIndex> load(const std::string& path);
+  /// Blocks while it reads; throws Failure SNAPSHOT_CORRUPT. mapped: inverted lists stay in the file.
+  static std::shared_ptr<VectorIndex> load(const std::string& path, bool mapped);
 
   int dimension() const { return dimension_; }
   const IndexKind& kind() const { return *kind_; }
   const IndexParameters& parameters() const { return parameters_; }
 
-  /// All or none. threads: how many may link nodes of a graph.
-  void add(const std::vector<double>& ids, const std::vector<float>& features, int threads);
-  size_t remove(const std::vector<double>& ids);
+  // Reads.
   Answer search(const Query& query, Pool& pool) const;
   std::vector<double> ids() const;
+  /// What the index holds of them, which is not the feature itself where the storage is lossy; NaN if not there.
   std::vector<float> features(const std::vector<double>& ids) const;
-  /// Builds the index anew beside itself without what was removed; searches and adds go on meanwhile.
-  void compact(int threads, const Pool& pool);
-  void save(const std::string& path) const;
   Facts facts() const;
 
- private:
-  struct Body {
-    std::unique_ptr<faiss::Index> index;
-    faiss::IndexFlat* rows = nullptr;  // borrowed from index
-    std::vector<int64_t> ids;          // by position; -1: removed
-    std::unordered_map<int64_t, int64_t> positions;
-    size_t tombstones = 0;
-  };
+  // Writes.
+  /// All or none.
+  void add(const std::vector<double>& ids, const std::vector<float>& features, Pool& pool);
+  /// Puts rows in the place of those with the same ids, and adds the others.
+  void update(const std::vector<double>& ids, const std::vector<float>& features, Pool& pool);
+  size_t remove(const std::vector<double>& ids);
+  /// On float32 [n, d], or on what it holds where that is empty. Nothing to do where it is trained.
+  void train(const std::vector<float>& features, Pool& pool);
+  void save(const std::string& path) const;
 
-  Body empty_body() const;
-  const float* row(const Body& body, int64_t position) const;
-  void append(Body& body, const std::vector<int64_t>& ids, const float* features, int threads) const;
-  void drop(Body& body, int64_t id) const;
-  void scan(const Query& query, const std::vector<int64_t>* positions, Pool& pool, Answer& answer) const;
-  void scan_batch(const Query& query, const std::vector<int64_t>* positions, Pool& pool, Answer& answer) const;
-  bool walk(const Query& query, const std::vector<uint8_t>* allowed, size_t survivors, Pool& pool,
-            Answer& answer) const;
+  /// Builds the index anew beside itself without what was removed; reads and writes go on meanwhile.
+  std::shared_ptr<Compaction> start_compaction(Pool& pool);
+  /// In turn: takes over what was written since, and puts the new index in place.
+  void finish_compaction(Compaction& compaction, Pool& pool);
+
+ private:
+  std::vector<int64_t> ids_to_write(const std::vector<double>& ids, const std::vector<float>& features) const;
+  bool approximate(const Query& query, Pool& pool, Answer& answer) const;
+  std::vector<Run> runs_for(const Query& query) const;
+  void put_in_place(std::unique_ptr<Body> fresh);
 
   const IndexKind* kind_;
   int dimension_;
   IndexParameters parameters_;
   mutable Gate gate_;
-  Body body_;                     // under gate_
+  // Put in place by writes, under the whole gate: a write needs no gate to read it.
+  std::unique_ptr<Body> body_;
+  std::atomic<bool> trained_{false};
   std::atomic<bool> compacting_{false};
 };
 

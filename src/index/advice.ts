@@ -4,9 +4,11 @@ import { FaissIndex } from "./faiss.js";
 import {
   flatSpec,
   hnswDefaults,
+  ivfDefaults,
   type IndexKind,
   type IndexSpec,
 } from "./index-kinds.js";
+import { trainIfReady } from "./index-training.js";
 import type { VectorIndex } from "./vector-index.js";
 
 /** What is tried of each kind; a kind without a row does not compile. */
@@ -17,6 +19,7 @@ const candidates: Readonly<Record<IndexKind, readonly IndexSpec[]>> = {
     hnswDefaults,
     { ...hnswDefaults, efSearch: 256 },
   ],
+  ivf: [ivfDefaults],
 };
 
 /** How one index did on the features it was tried with. */
@@ -103,6 +106,7 @@ async function build(
       features.subarray(start * dimension, end * dimension),
     );
   }
+  await trainIfReady(index);
   return (clock.monotonic() - started) / 1000;
 }
 

@@ -59,6 +59,24 @@ export class ExactIndex implements VectorIndex {
     }
   }
 
+  async update(ids: Float64Array, features: Float32Array): Promise<void> {
+    this.#assertOpen();
+    const d = this.dimension;
+    if (features.length !== ids.length * d)
+      throw new ShapeError(
+        "features",
+        `[${ids.length}, ${d}]`,
+        `${features.length} numbers`,
+      );
+    // Both before anything else runs: neither waits for anything.
+    await Promise.all([this.remove(ids), this.add(ids, features)]);
+  }
+
+  /** Nothing to do: every search is exact. */
+  async train(): Promise<void> {
+    this.#assertOpen();
+  }
+
   async remove(ids: Float64Array): Promise<number> {
     this.#assertOpen();
     const d = this.dimension;
@@ -92,7 +110,7 @@ export class ExactIndex implements VectorIndex {
     const positions = this.#allowed(filter);
     const rows = this.#gather(positions);
     const found = Math.min(k, positions?.length ?? this.#ids.length);
-    if (found === 0) return { ids, similarities, exact: true };
+    if (found === 0) return { ids, similarities, exact: true, error: 0 };
     this.#session ??= InferenceSession.create(exactSearchGraph());
     const session = await this.#session;
     const answer = await session.run({
@@ -117,7 +135,7 @@ export class ExactIndex implements VectorIndex {
         similarities[q * k + i] = similarity;
       });
     }
-    return { ids, similarities, exact: true };
+    return { ids, similarities, exact: true, error: 0 };
   }
 
   async ids(): Promise<Float64Array> {
@@ -156,6 +174,9 @@ export class ExactIndex implements VectorIndex {
       count: this.#ids.length,
       tombstones: 0,
       sizeBytes: this.#rows.byteLength,
+      isTrained: true,
+      lists: 0,
+      error: 0,
     };
   }
 

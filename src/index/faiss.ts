@@ -7,7 +7,14 @@ import {
   SearchCancelledError,
   SnapshotCorruptError,
 } from "./errors.js";
-import { hnswDefaults, type IndexSpec } from "./index-kinds.js";
+import {
+  hnswDefaults,
+  ivfDefaults,
+  type FeatureStorage,
+  type IndexKind,
+  type IndexSpec,
+  type ProductCode,
+} from "./index-kinds.js";
 import type {
   IdFilter,
   IndexFacts,
@@ -18,6 +25,8 @@ import type {
 
 interface NativeIndex {
   add(ids: Float64Array, features: Float32Array): Promise<void>;
+  update(ids: Float64Array, features: Float32Array): Promise<void>;
+  train(features: Float32Array | undefined): Promise<void>;
   remove(ids: Float64Array): Promise<number>;
   search(
     ...args: readonly [
@@ -36,24 +45,34 @@ interface NativeIndex {
   compact(): Promise<void>;
   save(path: string): Promise<void>;
   facts(): Promise<IndexFacts>;
-  describe(): {
-    kind: string;
-    dimension: number;
-    m: number;
-    efConstruction: number;
-    efSearch: number;
-  };
+  describe(): NativeSpec;
   close(): void;
+}
+
+/** Every number a kind may need; a kind reads its own. */
+interface NativeSpec {
+  readonly kind: IndexKind;
+  readonly dimension: number;
+  readonly storage: FeatureStorage;
+  readonly m: number;
+  readonly efConstruction: number;
+  readonly efSearch: number;
+  readonly lists: number;
+  readonly probes: number;
+  /** 0: no product code. */
+  readonly segments: number;
+  readonly bits: number;
 }
 
 interface Addon {
   readonly Index: new (...args: readonly unknown[]) => NativeIndex;
-  load(path: string): Promise<object>;
+  load(path: string, mapped: boolean): Promise<object>;
   createStop(): object;
   stop(flag: object): void;
+  setThreads(threads: number, pinned: boolean): void;
   kernels(): string[];
   useKernel(name: string): string;
-  innerProduct(x: Float32Array, y: Float32Array): number;
+  innerProduct(x: Float32Array, y: KernelRow): number;
 }
 
 let loaded: Addon | undefined;
@@ -107,6 +126,18 @@ function failureOf(error: unknown, operation: string, path?: string): unknown {
   return error;
 }
 
+/**
+ * Sets the threads that indexes are searched and built on, one pool for each thread of Node that uses the addon.
+ *
+ * Holds for pools that start from now on: call it before the first index is made. Does nothing without the addon.
+ *
+ * @param threads  0: as many as the machine has
+ * @param pinned   thread i runs on processor i only
+ */
+export function setIndexThreads(threads: number, pinned: boolean): void {
+  if (faissMissing() === undefined) addon().setThreads(threads, pinned);
+}
+
 /** The clones of the distance kernel that this processor can run, slowest first; "faiss" is the library's own. */
 export function distanceKernels(): readonly string[] {
   return addon().kernels();
@@ -117,9 +148,39 @@ export function useDistanceKernel(name: string): string {
   return addon().useKernel(name);
 }
 
-/** Inner product of two float32 [D] by the clone in use, for tests of the clones. */
-export function kernelInnerProduct(x: Float32Array, y: Float32Array): number {
+/** A row as the kernels read it: float32, IEEE binary16, or whole numbers. */
+export type KernelRow = Float32Array | Uint16Array | Uint8Array;
+
+/** Inner product of a float32 [D] and a row [D] by the clone in use, for tests of the clones. */
+export function kernelInnerProduct(x: Float32Array, y: KernelRow): number {
   return addon().innerProduct(x, y);
+}
+
+/** What the addon says of an index as a spec, by kind. */
+const specs: Readonly<Record<IndexKind, (native: NativeSpec) => IndexSpec>> = {
+  flat: (native) => ({ kind: "flat", ...storageOf(native) }),
+  hnsw: ({ m, efConstruction, efSearch, ...native }) => ({
+    kind: "hnsw",
+    m,
+    efConstruction,
+    efSearch,
+    ...storageOf(native),
+  }),
+  ivf: ({ lists, probes, segments, bits, ...native }) => ({
+    kind: "ivf",
+    lists,
+    probes,
+    ...(segments === 0
+      ? {}
+      : { pq: { segments, bits: bits as ProductCode["bits"] } }),
+    ...storageOf(native),
+  }),
+};
+
+function storageOf({ storage }: Pick<NativeSpec, "storage">): {
+  readonly storage?: FeatureStorage;
+} {
+  return storage === "f32" ? {} : { storage };
 }
 
 const filterModes: Readonly<Record<IdFilter["mode"], number>> = {
@@ -136,11 +197,10 @@ export class FaissIndex implements VectorIndex {
   #closed = false;
 
   private constructor(native: NativeIndex) {
-    const { kind, dimension, ...parameters } = native.describe();
+    const described = native.describe();
     this.#native = native;
-    this.dimension = dimension;
-    this.spec =
-      kind === "hnsw" ? { kind: "hnsw", ...parameters } : { kind: "flat" };
+    this.dimension = described.dimension;
+    this.spec = specs[described.kind](described);
   }
 
   /**
@@ -152,10 +212,22 @@ export class FaissIndex implements VectorIndex {
   static create(spec: IndexSpec, dimension: number): FaissIndex {
     const { m, efConstruction, efSearch } =
       spec.kind === "hnsw" ? spec : hnswDefaults;
+    const { lists, probes, pq } = spec.kind === "ivf" ? spec : ivfDefaults;
     const { Index } = addon();
     try {
       return new FaissIndex(
-        new Index(spec.kind, dimension, m, efConstruction, efSearch),
+        new Index(
+          spec.kind,
+          dimension,
+          spec.storage ?? "f32",
+          m,
+          efConstruction,
+          efSearch,
+          lists,
+          probes,
+          pq?.segments ?? 0,
+          pq?.bits ?? 8,
+        ),
       );
     } catch (error) {
       throw failureOf(error, "create");
@@ -165,16 +237,20 @@ export class FaissIndex implements VectorIndex {
   /**
    * Reads what `save` wrote.
    *
-   * The header, sizes and links are checked; inside, FAISS trusts its own counts, so a file from
-   * outside is compared with its checksum first (`loadSnapshot` does).
+   * The file's own checksum is compared before anything of it is believed.
    *
+   * @param options.mmap  the lists of an ivf index stay in the file, which must not change: the index is read-only
    * @throws {SnapshotCorruptError} the file is not what was written
+   * @throws {ShapeError} mmap of another kind, or of an index that is not trained
    * @throws {BindingMissingError} the addon is not built
    */
-  static async load(path: string): Promise<FaissIndex> {
+  static async load(
+    path: string,
+    { mmap = false }: { readonly mmap?: boolean } = {},
+  ): Promise<FaissIndex> {
     const { load, Index } = addon();
     try {
-      return new FaissIndex(new Index(await load(path)));
+      return new FaissIndex(new Index(await load(path, mmap)));
     } catch (error) {
       throw failureOf(error, "load", path);
     }
@@ -182,6 +258,14 @@ export class FaissIndex implements VectorIndex {
 
   add(ids: Float64Array, features: Float32Array): Promise<void> {
     return this.#call("add", (native) => native.add(ids, features));
+  }
+
+  update(ids: Float64Array, features: Float32Array): Promise<void> {
+    return this.#call("update", (native) => native.update(ids, features));
+  }
+
+  train(features?: Float32Array): Promise<void> {
+    return this.#call("train", (native) => native.train(features));
   }
 
   remove(ids: Float64Array): Promise<number> {

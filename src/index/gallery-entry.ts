@@ -5,6 +5,7 @@ import {
 } from "./gallery-records.js";
 import type { Row } from "./gallery-rows.js";
 import type { GalleryIndex } from "./gallery-index.js";
+import { enrolledFeatures } from "./remeasure.js";
 import type { RankedRows } from "./gallery-search.js";
 import type {
   Entry,
@@ -59,7 +60,7 @@ export async function hitsOf(
     const ids = Float64Array.from(rows, ({ row }) => row.featureId);
     results.push(
       withFeatures
-        ? { hits, exact, features: await source.index.features(ids) }
+        ? { hits, exact, features: await enrolledFeatures(ids, source) }
         : { hits, exact },
     );
   }

@@ -1,4 +1,5 @@
 import { indexKinds, type IndexSpec } from "./index-kinds.js";
+import { trainIfReady } from "./index-training.js";
 import type {
   IndexFacts,
   IndexSearchOptions,
@@ -20,10 +21,12 @@ export interface FoundSet {
   /** [Q]. */
   readonly queries: readonly Found[];
   readonly exact: boolean;
+  /** As {@link Neighbours.error}: 0 where the similarities are those of the features. */
+  readonly error: number;
 }
 
-/** How many entries are linked into a graph while searches wait. */
-const movedAtOnce = 64;
+/** How many entries move at once: a deletion waits for them, searches do not. */
+const movedAtOnce = 256;
 
 // Compacting costs a build of the whole index: worth it when a quarter of it is dead.
 const compactFrom = 1000;
@@ -45,6 +48,8 @@ export class GalleryIndex {
   #failure: unknown;
   #tombstones = 0;
   #compacting: Promise<void> | undefined;
+  #isTrained = false;
+  #training: Promise<void> | undefined;
   #closed = false;
   #replacing = false;
 
@@ -56,6 +61,7 @@ export class GalleryIndex {
     this.#main = main;
     this.#tail = tail;
     this.#isLive = isLive;
+    this.#trainWhenReady();
   }
 
   /** The index that snapshots are taken of. */
@@ -80,8 +86,8 @@ export class GalleryIndex {
       this.#tail.facts(),
     ]);
     return {
+      ...main,
       count: main.count + tail.count,
-      tombstones: main.tombstones,
       sizeBytes: main.sizeBytes + tail.sizeBytes,
     };
   }
@@ -113,8 +119,11 @@ export class GalleryIndex {
   /** Makes entries findable; ids rise from call to call. */
   async append(ids: Float64Array, features: Float32Array): Promise<void> {
     if (ids.length === 0) return;
-    if (indexKinds[this.#main.spec.kind].exact)
-      return this.#main.add(ids, features);
+    if (indexKinds[this.#main.spec.kind].exact) {
+      await this.#main.add(ids, features);
+      this.#trainWhenReady();
+      return;
+    }
     await this.#tail.add(ids, features);
     for (const id of ids) this.#waiting.push(id);
     this.#startMoving();
@@ -145,6 +154,21 @@ export class GalleryIndex {
     if (this.#failure !== undefined) throw this.#failure;
   }
 
+  /** In the background; until it is done searches compare with everything. */
+  #trainWhenReady(): void {
+    if (this.#isTrained || this.#training !== undefined || this.#closed) return;
+    this.#training = trainIfReady(this.#main).then(
+      (isTrained) => {
+        this.#isTrained = isTrained;
+        this.#training = undefined;
+      },
+      (error: unknown) => {
+        if (!this.#closed) this.#failure ??= error;
+        this.#training = undefined;
+      },
+    );
+  }
+
   async #compact(): Promise<void> {
     try {
       await this.#main.compact();
@@ -171,7 +195,7 @@ export class GalleryIndex {
     const found: Found[] = [];
     for (let q = 0; q < queries.length / main.dimension; q++)
       found.push(merge(options.k, q, tail, neighbours));
-    return { queries: found, exact: neighbours.exact };
+    return { queries: found, exact: neighbours.exact, error: neighbours.error };
   }
 
   /** Waits until every entry up to this one is in the index. */
@@ -193,11 +217,14 @@ export class GalleryIndex {
     this.#replacing = true;
     await this.#moving;
     await this.#compacting;
+    await this.#training;
     this.#replacing = false;
     const old = this.#main;
     this.#main = fresh;
     this.#tombstones = (await fresh.facts()).tombstones;
     this.#failure = undefined;
+    this.#isTrained = false;
+    this.#trainWhenReady();
     await this.#tail.remove(Float64Array.from(this.#waiting));
     this.#waiting.splice(0);
     this.#wake();
@@ -208,6 +235,7 @@ export class GalleryIndex {
     this.#closed = true;
     await this.#moving?.catch(() => undefined);
     await this.#compacting;
+    await this.#training;
     await Promise.all([this.#main.close(), this.#tail.close()]);
     this.#wake();
   }
@@ -251,6 +279,7 @@ export class GalleryIndex {
         );
       });
       if (ids.length > 0) await this.#main.add(ids, rows);
+      this.#trainWhenReady();
       const gone = ids.filter((id) => !this.#isLive(id));
       if (gone.length > 0) this.#tombstones += await this.#main.remove(gone);
       await this.#tail.remove(Float64Array.from(batch));

@@ -4,6 +4,8 @@ import type { SearchRequest } from "./gallery-types.js";
 import { SearchCancelledError } from "./errors.js";
 import type { Filter } from "./filter.js";
 import { compileFilter, type CompiledFilter } from "./filter-walk.js";
+import { isLossy } from "./index-kinds.js";
+import { oversampled, remeasure, type FeatureSource } from "./remeasure.js";
 
 /** Entries found for one query. */
 export interface RankedRows {
@@ -18,6 +20,8 @@ export interface SearchScope {
   readonly nowUs: number;
   /** Filtered searches with fewer survivors compare with every survivor. */
   readonly exactBelow: number;
+  /** Features as they were enrolled, for an index that does not keep them so. */
+  readonly features: FeatureSource;
 }
 
 // Hits fetched beyond k, to see whether the k-th ties with those behind it.
@@ -60,10 +64,12 @@ async function searchGroup(
   pass: Pass,
 ): Promise<RankedRows[]> {
   const { index, rows } = scope;
+  const { dimension } = index.main;
   const { k, effort, freshness = "acknowledged", signal } = request;
   const { ids: filter, survivors } = pass.filter;
   let { mode } = pass;
-  let fetched = Math.min(k + beyond, survivors);
+  const wanted = isLossy(index.main.spec) ? k * oversampled : k;
+  let fetched = Math.min(wanted + beyond, survivors);
   for (;;) {
     const found = await index.search(
       queries,
@@ -81,6 +87,27 @@ async function searchGroup(
     if (isShort && !exact) {
       mode = "exact";
       continue;
+    }
+    if (found.error > 0) {
+      const isAll = exact && (isShort || fetched >= survivors);
+      const measured = await Promise.all(
+        found.queries.map((query, q) =>
+          remeasure(query, rowsAt(queries, [q], dimension), scope.features, {
+            error: found.error,
+            k,
+            isAll,
+          }),
+        ),
+      );
+      const isCertain = measured.every((query) => query.isCertain);
+      if (mode === "exact" && !isCertain) {
+        fetched = Math.min(fetched * oversampled, survivors);
+        continue;
+      }
+      return measured.map((query) => ({
+        rows: rank(rows, query, request),
+        exact: exact && query.isCertain,
+      }));
     }
     const tied = found.queries.some((query) => isCutInTie(query, k));
     if (tied && fetched < survivors) {

@@ -46,6 +46,7 @@ import { changedRecord } from "./gallery-update.js";
 import { listIdentities, type IdentitiesPage } from "./identities.js";
 import { hnswDefaults, indexKinds, type IndexSpec } from "./index-kinds.js";
 import { ReadWriteGate } from "./read-write-gate.js";
+import { storedFeatures } from "./remeasure.js";
 import type { VectorIndex } from "./vector-index.js";
 import { continuedRecord } from "./restoring.js";
 import { WriteQueue, type PendingWrite } from "./write-queue.js";
@@ -166,19 +167,18 @@ export class Gallery {
     return this.#gate.read(async () => {
       this.#assertOpen();
       const { sequence } = this.#record;
-      const { exactBelow } = this.#context;
+      const { tables, exactBelow } = this.#context;
+      const index = this.#index;
+      const source = { tables, number: this.#record.number, index };
       const scope = {
         rows: this.#rows,
-        index: this.#index,
+        index,
         nowUs: this.#nowUs(),
         exactBelow,
+        features: storedFeatures(source),
       };
       const found = await searchRanked(scope, request, dimension);
-      const results = await hitsOf(found, request, {
-        tables: this.#context.tables,
-        number: this.#record.number,
-        index: this.#index,
-      });
+      const results = await hitsOf(found, request, source);
       return { results, sequence };
     });
   }

@@ -41,8 +41,16 @@ export interface Neighbours {
   readonly ids: Float64Array;
   /** float32 [Q, k]; inner products, falling, ties by rising id; −Infinity where the id is −1. */
   readonly similarities: Float32Array;
-  /** No approximation was made. */
+  /** Every id that passes was compared. */
   readonly exact: boolean;
+  /**
+   * How far a similarity may lie from the inner product with the feature that was added, for a query of unit length:
+   * |q · x − q · x̂| ≤ ‖x − x̂‖, and no row's loss is larger than this. 0: they are the same.
+   *
+   * So whoever holds the features themselves can make sure of the k nearest: an id left out has a similarity of at
+   * most that of the last one found, plus this.
+   */
+  readonly error: number;
 }
 
 /** Settings of one search. */
@@ -51,7 +59,7 @@ export interface IndexSearchOptions {
   /** `exact` compares with every id that passes; default index. */
   readonly mode?: "index" | "exact";
   readonly filter?: IdFilter;
-  /** efSearch; default the index's. */
+  /** efSearch (hnsw) or probes (ivf); default the index's. */
   readonly effort?: number;
   readonly signal?: AbortSignal;
 }
@@ -63,6 +71,12 @@ export interface IndexFacts {
   /** Removed, but still in memory until `compact`. */
   readonly tombstones: number;
   readonly sizeBytes: number;
+  /** False: it needs training, and until then searches exactly over float32. */
+  readonly isTrained: boolean;
+  /** Inverted lists; 0: it has none. */
+  readonly lists: number;
+  /** The largest ‖x − x̂‖ of a feature x and what is stored of it. */
+  readonly error: number;
 }
 
 /** Features under numeric ids, searched by inner product; knows no identities and no cameras. */
@@ -76,6 +90,20 @@ export interface VectorIndex {
    * @param features  float32 [N, D]; copied before this returns
    */
   add(ids: Float64Array, features: Float32Array): Promise<void>;
+  /**
+   * Puts rows in the place of those with the same ids, and adds the others; a search finds the old or the new one.
+   *
+   * Both arrays as in {@link add}.
+   */
+  update(ids: Float64Array, features: Float32Array): Promise<void>;
+  /**
+   * Learns what the kind needs (centroids, codes, ranges), and takes over what the index holds; searches go on
+   * meanwhile, writes wait. Nothing to do where it is trained or needs no training.
+   *
+   * @param features  float32 [N, D]; default what it holds
+   * @throws {ShapeError} too few
+   */
+  train(features?: Float32Array): Promise<void>;
   /** @returns how many of the ids were there */
   remove(ids: Float64Array): Promise<number>;
   /**
@@ -88,7 +116,7 @@ export interface VectorIndex {
   ): Promise<Neighbours>;
   /** Every id, in no particular order. */
   ids(): Promise<Float64Array>;
-  /** float32 [N, D], NaN rows for ids that are not there. */
+  /** float32 [N, D], NaN rows for ids that are not there; what is stored of them, which is within `error` of what was added. */
   features(ids: Float64Array): Promise<Float32Array>;
   /** Gives back what tombstones hold; searches go on meanwhile. */
   compact(): Promise<void>;

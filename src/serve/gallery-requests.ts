@@ -7,7 +7,6 @@ import type {
   ModelPolicy,
   OnExisting,
 } from "#index/gallery-types";
-import { hnswDefaults, type IndexSpec } from "#index/index-kinds";
 import type { Config } from "#core/config";
 import {
   FieldInvalidError,
@@ -25,7 +24,7 @@ import {
   wordFrom,
 } from "./fields.js";
 import type { Gallery, Gallery__Output } from "./generated/reid/v1/Gallery.js";
-import type { IndexSpec__Output } from "./generated/reid/v1/IndexSpec.js";
+import { indexFrom, indexToWire, requireSegments } from "./index-spec.js";
 import type { ModelRegistry, ModelVersion } from "./registry.js";
 import { modelFrom } from "./requests.js";
 
@@ -62,15 +61,18 @@ export function gallerySpecFrom(
   );
   const modelPolicy = modelPolicyFrom(gallery);
   const defaultTtlMs = defaultTtlFrom(gallery);
+  const index = indexFrom(gallery.index);
+  const model = galleryModel(gallery, dimension, registry);
+  requireSegments(index, model.dimension);
   return {
     name,
     modelPolicy,
-    index: indexFrom(gallery.index),
+    index,
     cropRetention: cropRetentionFrom(gallery, config),
     ...(defaultTtlMs === undefined ? {} : { defaultTtlMs }),
     maxEntries: maxEntriesFrom(gallery, config),
     tags: tagsFrom(gallery.tags, "gallery.tags", MAX_TAGS),
-    ...galleryModel(gallery, dimension, registry),
+    ...model,
   };
 }
 
@@ -199,18 +201,7 @@ export function galleryToWire(
         ? "MODEL_POLICY_PINNED"
         : "MODEL_POLICY_FOLLOW_ACTIVE",
     dimension: gallery.dimension,
-    index: {
-      ...(gallery.index.kind === "flat"
-        ? { flat: {} }
-        : {
-            hnsw: {
-              m: gallery.index.m,
-              efConstruction: gallery.index.efConstruction,
-              efSearch: gallery.index.efSearch,
-            },
-          }),
-      storage: "FEATURE_STORAGE_F32",
-    },
+    index: indexToWire(gallery.index),
     cropRetention:
       gallery.cropRetention === "keep"
         ? "CROP_RETENTION_KEEP"
@@ -241,45 +232,6 @@ const states: Readonly<
   // A gallery that is being closed answers nothing; it is seen only while the server ends.
   closed: "GALLERY_STATE_LOADING",
 };
-
-function indexFrom(index: IndexSpec__Output | null): IndexSpec | "auto" {
-  if (index === null) return "auto";
-  const storage = wordFrom(
-    index.storage,
-    "gallery.index.storage",
-    "FEATURE_STORAGE",
-    {
-      UNSPECIFIED: "f32",
-      F32: "f32",
-      F16: "f16",
-      INT8: "int8",
-    } as const,
-  );
-  if (storage !== "f32")
-    throw new UnsupportedError(`index storage ${storage}`, "use F32");
-  if (index.ivf !== null && index.ivf !== undefined)
-    throw new UnsupportedError("index kind ivf", "use hnsw or flat");
-  if (index.flat !== null && index.flat !== undefined) return { kind: "flat" };
-  if (index.hnsw === null || index.hnsw === undefined) return "auto";
-  const { m, efConstruction, efSearch } = index.hnsw;
-  const path = "gallery.index.hnsw";
-  return {
-    kind: "hnsw",
-    m: wholeIn(m, `${path}.m`, { minimum: 4, maximum: 128 }, hnswDefaults.m),
-    efConstruction: wholeIn(
-      efConstruction,
-      `${path}.ef_construction`,
-      { minimum: 8, maximum: 2000 },
-      hnswDefaults.efConstruction,
-    ),
-    efSearch: wholeIn(
-      efSearch,
-      `${path}.ef_search`,
-      { minimum: 1, maximum: 10_000 },
-      hnswDefaults.efSearch,
-    ),
-  };
-}
 
 function galleryModel(
   gallery: Gallery__Output,

@@ -55,6 +55,35 @@ describe("galleries", () => {
     );
   });
 
+  test("show the index they were made with, its defaults filled in", async () => {
+    const cases = [
+      [{ flat: {}, storage: "FEATURE_STORAGE_INT8" }, { flat: {} }],
+      [
+        { hnsw: { m: 8 }, storage: "FEATURE_STORAGE_F16" },
+        { hnsw: { m: 8, efConstruction: 200, efSearch: 128 } },
+      ],
+      [
+        { ivf: { lists: 9, pq: { segments: 1 } } },
+        { ivf: { lists: 9, probes: 0, pq: { segments: 1, bits: 8 } } },
+      ],
+    ] as const;
+    for (const [index, shown] of cases) {
+      const { gallery } = await galleries().CreateGallery({
+        gallery: { name: "kind", index },
+      });
+      const { storage, ...kind } = gallery?.index ?? {};
+      assert.equal(
+        storage,
+        "storage" in index ? index.storage : "FEATURE_STORAGE_F32",
+      );
+      assert.deepEqual(
+        JSON.parse(JSON.stringify(kind, (_, value) => value ?? undefined)),
+        { ...shown, kind: Object.keys(shown)[0] },
+      );
+      await galleries().DeleteGallery({ gallery: "kind" });
+    }
+  });
+
   test("refuse bad names, a second one, other dimensions and unknown models", async () => {
     const create = (gallery: object) => galleries().CreateGallery({ gallery });
     await refused(create({ name: "Bad Name" }), "FIELD_INVALID");
@@ -72,7 +101,17 @@ describe("galleries", () => {
       create({ name: "x", index: { hnsw: { m: 3 } } }),
       "FIELD_INVALID",
     );
-    await refused(create({ name: "x", index: { ivf: {} } }), "UNSUPPORTED");
+    for (const index of [
+      { ivf: { lists: 65_537 } },
+      { ivf: { lists: 10, probes: 11 } },
+      { ivf: { pq: {} } },
+      { ivf: { pq: { segments: 7 } } },
+      { ivf: { pq: { segments: 1, bits: 5 } } },
+      { ivf: { pq: { segments: 1 } }, storage: "FEATURE_STORAGE_F16" },
+      { hnsw: {}, storage: 9 },
+      { storage: "FEATURE_STORAGE_INT8" },
+    ])
+      await refused(create({ name: "x", index }), "FIELD_INVALID");
     await refused(
       galleries().ListGalleries({ pageToken: "rubbish" }),
       "PAGE_TOKEN_INVALID",

@@ -1,6 +1,7 @@
 import { GalleryBusyError } from "#index/errors";
 import { FieldInvalidError } from "../errors.js";
 import { galleryChangesFrom } from "../gallery-requests.js";
+import { requireSegments } from "../index-spec.js";
 import type { UpdateGalleryRequest__Output } from "../generated/reid/v1/UpdateGalleryRequest.js";
 import type { UpdateGalleryResponse } from "../generated/reid/v1/UpdateGalleryResponse.js";
 import type { ServiceContext } from "./context.js";
@@ -22,6 +23,7 @@ export async function updateGallery(
   const mask = request.updateMask?.paths ?? [];
   const changes = galleryChangesFrom(request.gallery, mask, config);
   const gallery = await openGallery(context, request.gallery.name);
+  requireSegments(changes.index, gallery.describe().dimension);
   const running =
     operations.runningOn(`gallery/${gallery.name}`)?.operationId ??
     backups.restoringTo(gallery.name);
