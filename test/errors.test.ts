@@ -32,6 +32,7 @@ const samples: readonly core.ReidError[] = [
   new core.AssertionError("a is b"),
   new core.ClosedError("store"),
   new core.ConfigError("serve.listen", "x", "HOST:PORT"),
+  new core.DiskFailedError("/runs/a", "EIO"),
   new core.DiskFullError("/runs/a", "ENOSPC"),
   new core.ShapeError("features", "[B, D]", "[3]"),
   new image.CropEmptyError(),

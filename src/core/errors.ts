@@ -128,6 +128,23 @@ export class ClosedError extends ReidError<{ what: string }> {
   }
 }
 
+/** A file could not be written because its disk fails, or has become read-only. */
+export class DiskFailedError extends ReidError<{
+  path: string;
+  cause: string;
+}> {
+  readonly code = "DISK_FAILED";
+  readonly kind = "failed-precondition";
+
+  constructor(path: string, cause: string, options?: ErrorOptions) {
+    super(
+      `the disk does not take ${path} (${cause}): look at the disk, or write to another`,
+      { path, cause },
+      options,
+    );
+  }
+}
+
 /** A file could not be written because its disk is full, or the user's share of it. */
 export class DiskFullError extends ReidError<{ path: string; cause: string }> {
   readonly code = "DISK_FULL";

@@ -2,23 +2,33 @@ import { createHash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import { ConfigError, DiskFullError, ReidError } from "./errors.js";
+import {
+  ConfigError,
+  DiskFailedError,
+  DiskFullError,
+  ReidError,
+} from "./errors.js";
 
 /** What a disk answers when nothing more goes on it, and a quota when nothing more may. */
 const FULL: ReadonlySet<unknown> = new Set(["ENOSPC", "EDQUOT"]);
 
+/** What a disk answers that fails, or has become read-only. */
+const FAILED: ReadonlySet<unknown> = new Set(["EIO", "EROFS"]);
+
 /**
- * Names the failure of a write that found no room.
+ * Names the failure of a write that found no room, or a disk that does not take it.
  *
  * @param error  what the write threw, in this thread or another
  * @param path   what was to be written, by the name the user knows
- * @returns      a {@link DiskFullError}, or the error itself where it is another
+ * @returns      a {@link DiskFullError}, a {@link DiskFailedError}, or the error itself where it is another
  */
 export function writeFailure(error: unknown, path: string): unknown {
   if (!(error instanceof Error) || !("code" in error)) return error;
   const { code } = error;
   if (FULL.has(code))
     return new DiskFullError(path, String(code), { cause: error });
+  if (FAILED.has(code))
+    return new DiskFailedError(path, String(code), { cause: error });
   // Of a file inside a folder that is not in place yet: only the folder has a name that will stay.
   if (error instanceof ReidError && code === "DISK_FULL")
     return new DiskFullError(path, String(error.facts["cause"]), {
@@ -135,7 +145,8 @@ export async function writeFolderAtomically(
 
 /** What is answered where no folder can be: a file stands there or on the way, or nothing may be written. */
 const NO_FOLDER: ReadonlySet<unknown> = new Set([
-  ...["EEXIST", "ENOTDIR"],
+  // ENOENT is what mkdir of Node says of a folder that a read-only or failing disk does not take.
+  ...["EEXIST", "ENOTDIR", "ENOENT"],
   ...["EACCES", "EPERM", "EROFS"],
 ]);
 

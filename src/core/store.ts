@@ -1,8 +1,8 @@
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
+import { constants, existsSync } from "node:fs";
 import {
+  copyFile,
   mkdir,
-  open as openFile,
   readdir,
   rename,
   rm,
@@ -11,11 +11,23 @@ import {
 } from "node:fs/promises";
 import { join } from "node:path";
 
-import { open, type Database, type Key, type RootDatabase } from "lmdb";
+import type { Database, Key } from "lmdb";
 
-import { assert, ClosedError, ConfigError, DiskFullError } from "./errors.js";
+import {
+  assert,
+  ClosedError,
+  ConfigError,
+  DiskFailedError,
+  DiskFullError,
+  ReidError,
+} from "./errors.js";
 import { syncFile, syncFolder, writeFailure } from "./files.js";
 import { lockFolder, type FolderLock } from "./folder-lock.js";
+import {
+  checkStoreFile,
+  StoreEnvironment,
+  type ValueEncoding,
+} from "./store-environment.js";
 import {
   StoreCorruptError,
   StoreFullError,
@@ -33,9 +45,6 @@ export interface KeyRange {
   readonly end?: StoreKey;
   readonly limit?: number;
 }
-
-/** How a table's values are encoded: raw bytes, or MessagePack of plain data (typed arrays and bytes included). */
-export type ValueEncoding = "bytes" | "data";
 
 /** One named table of the store: reads see the last committed write. */
 export interface Table<Value> {
@@ -79,8 +88,6 @@ type Operation = (tables: ReadonlyMap<string, Database>) => Promise<unknown>;
 /** Free disk below which even opening could end in SIGBUS: LMDB maps its files and then writes to the map. */
 const openingBytes = 1 << 20;
 
-const maxTables = 64;
-
 /** Folders of compaction beside data.mdb; what a crash leaves of them the next start removes. */
 const copyPrefix = "compacting-";
 
@@ -118,32 +125,6 @@ function freeBytesReader(): (folder: string) => Promise<number> {
   };
 }
 
-// MDB_MAGIC of lmdb's mdb.c, at the start of the first page's body.
-const magic = Buffer.from([0xde, 0xc0, 0xef, 0xbe]);
-
-/** LMDB maps what it is given and reads on: a file that is none of its own ends the process. */
-async function checkMagic(path: string): Promise<void> {
-  let handle;
-  try {
-    handle = await openFile(path, "r");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
-    throw error;
-  }
-  try {
-    const { size } = await handle.stat();
-    if (size === 0) return;
-    const head = Buffer.alloc(64);
-    await handle.read(head, 0, head.length, 0);
-    assert(
-      size >= 8192 && head.includes(magic),
-      `${path} is not a file of LMDB`,
-    );
-  } finally {
-    await handle.close();
-  }
-}
-
 /** lmdb rejects with a promise of the cause, which nobody handles unless we do. */
 async function causeOf(error: unknown): Promise<unknown> {
   if (!(error instanceof Error) || !("commitError" in error)) return error;
@@ -155,67 +136,31 @@ async function causeOf(error: unknown): Promise<unknown> {
   }
 }
 
-/** An open LMDB environment with its tables; compaction puts another one in its place. */
-class Environment {
-  readonly root: RootDatabase;
-  readonly databases = new Map<string, Database>();
-  #ranges = 0;
-  #retired: (() => void) | undefined;
+/** What lmdb says of EIO and EROFS: its errors have no code of the system's. */
+const failedDisk = /input\/output error|read-only file system/i;
 
-  /** @param path  of the folder that holds data.mdb */
-  constructor(path: string) {
-    this.root = open({
-      path,
-      noSubdir: false,
-      encoding: "binary",
-      maxDbs: maxTables,
-      // A commit is then fsynced by LMDB itself before it counts, in the order LMDB was made for.
-      overlappingSync: false,
-      // With it lmdb starts commits of its own, whose failure nobody can catch: it would end the process.
-      eventTurnBatching: false,
-    });
-  }
-
-  database(name: string, encoding: ValueEncoding): Database {
-    const known = this.databases.get(name);
-    if (known !== undefined) return known;
-    const database = this.root.openDB({
-      name,
-      encoding: encoding === "bytes" ? "binary" : "msgpack",
-    });
-    this.databases.set(name, database);
-    return database;
-  }
-
-  /** Runs a range's iteration; `close` waits for it. */
-  *iterate<Item>(items: () => Iterable<Item>): Iterable<Item> {
-    this.#ranges++;
-    try {
-      yield* items();
-    } finally {
-      this.#ranges--;
-      if (this.#ranges === 0) this.#retired?.();
-    }
-  }
-
-  /** Waits for ranges that are still read: what they give is of the time they began. */
-  async close(): Promise<void> {
-    if (this.#ranges > 0)
-      await new Promise<void>((resolve) => (this.#retired = resolve));
-    await this.root.close();
-  }
+/** What opening a store or a table failed of. */
+function openingFailure(folder: string, error: unknown): ReidError {
+  if (error instanceof StoreFullError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  const options = { cause: error };
+  if (/no space/i.test(message))
+    return new StoreFullError(folder, 0, openingBytes, options);
+  if (failedDisk.test(message))
+    return new StoreReadOnlyError(folder, message, options);
+  return new StoreCorruptError(folder, message, options);
 }
 
 class StoreTable<Value> implements Table<Value> {
   readonly name: string;
   readonly #encoding: ValueEncoding;
-  readonly #environment: () => Environment;
+  readonly #environment: () => StoreEnvironment;
 
   /** @param environment  the present one; throws where the store is closed */
   constructor(
     name: string,
     encoding: ValueEncoding,
-    environment: () => Environment,
+    environment: () => StoreEnvironment,
   ) {
     this.name = name;
     this.#encoding = encoding;
@@ -251,7 +196,7 @@ class StoreTable<Value> implements Table<Value> {
 /** The LMDB environment of one data folder (`<folder>/store/`), owned by one process at a time. */
 export class Store {
   readonly folder: string;
-  #environment: Environment;
+  #environment: StoreEnvironment;
   readonly #lock: FolderLock;
   readonly #minFreeBytes: number;
   readonly #freeBytes: (folder: string) => Promise<number>;
@@ -267,11 +212,14 @@ export class Store {
   /** Where compaction opened the present one: its lock file is there. */
   #copy: string | undefined;
   #writable = true;
+  /** What has to be set right before the next write. */
+  #distrusted: "nothing" | "environment" | "folder" = "nothing";
+  #recovering: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
 
   private constructor(
     folder: string,
-    environment: Environment,
+    environment: StoreEnvironment,
     lock: FolderLock,
     options: StoreOptions,
   ) {
@@ -303,7 +251,8 @@ export class Store {
       lock = await lockFolder(folder);
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code ?? "";
-      if (["EROFS", "EACCES", "EPERM"].includes(code))
+      // mkdir of Node says ENOENT of a folder that a read-only or failing disk does not take.
+      if (["EROFS", "EACCES", "EPERM", "EIO", "ENOENT"].includes(code))
         throw new StoreReadOnlyError(folder, code, { cause: error });
       if (code === "ENOSPC") throw new StoreFullError(folder, 0, openingBytes);
       if (["EEXIST", "ENOTDIR"].includes(code))
@@ -318,21 +267,16 @@ export class Store {
       const free = await (options.freeBytes ?? freeBytesReader())(folder);
       if (free < openingBytes)
         throw new StoreFullError(folder, free, openingBytes);
-      await checkMagic(join(path, "data.mdb"));
+      await checkStoreFile(join(path, "data.mdb"));
       await removeCopies(path);
-      const environment = new Environment(path);
+      const environment = new StoreEnvironment(path);
       const store = new Store(folder, environment, lock, options);
       // Made now: a disk that takes no writes takes no new table either.
       store.table("probes", "data");
       return store;
     } catch (error) {
       lock.release();
-      if (error instanceof StoreFullError) throw error;
-      throw new StoreCorruptError(
-        folder,
-        error instanceof Error ? error.message : String(error),
-        { cause: error },
-      );
+      throw openingFailure(folder, error);
     }
   }
 
@@ -351,7 +295,11 @@ export class Store {
       return this.#environment;
     });
     // Made now, not when it is first written: a disk that takes no writes takes no new table either.
-    this.#environment.database(name, encoding);
+    try {
+      this.#environment.database(name, encoding);
+    } catch (error) {
+      throw openingFailure(this.folder, error);
+    }
     this.#tables.set(name, { encoding, table });
     return table;
   }
@@ -367,13 +315,16 @@ export class Store {
    */
   async write<Result>(action: (writer: Writer) => Result): Promise<Result> {
     this.#assertOpen();
-    while (this.#compacting !== undefined)
-      await this.#compacting.catch(() => undefined);
-    this.#assertOpen();
+    while (!this.#isReady) await this.#settle();
     const writing = this.#write(action);
     this.#underWay.add(writing);
     try {
       return await writing;
+    } catch (error) {
+      this.#underWay.delete(writing);
+      // The caller goes on with a store that can be read, and written where the disk lets it.
+      await this.#settle().catch(() => undefined);
+      throw error;
     } finally {
       this.#underWay.delete(writing);
     }
@@ -447,10 +398,12 @@ export class Store {
       await syncFile(file);
       await syncFolder(path);
     } catch (error) {
-      const isFull = /no space/i.test(String(error));
-      throw isFull
-        ? new DiskFullError(file, "ENOSPC", { cause: error })
-        : writeFailure(error, file);
+      const message = String(error);
+      if (/no space/i.test(message))
+        throw new DiskFullError(file, "ENOSPC", { cause: error });
+      if (failedDisk.test(message))
+        throw new DiskFailedError(file, message, { cause: error });
+      throw writeFailure(error, file);
     } finally {
       this.#underWay.delete(copying);
     }
@@ -466,42 +419,123 @@ export class Store {
    */
   async compact(): Promise<void> {
     this.#assertOpen();
-    while (this.#compacting !== undefined)
-      await this.#compacting.catch(() => undefined);
-    this.#assertOpen();
-    this.#compacting = this.#compact().finally(() => {
-      this.#compacting = undefined;
-    });
-    await this.#compacting;
+    while (!this.#isReady) await this.#settle();
+    await this.#replace((copy) => this.copyTo(copy));
   }
 
-  async #compact(): Promise<void> {
+  /** Puts a copy of the file in its place, and an environment of its own; writes wait. */
+  #replace(copyTo: (folder: string) => Promise<void>): Promise<void> {
+    this.#compacting = this.#replaceNow(copyTo).finally(() => {
+      this.#compacting = undefined;
+    });
+    return this.#compacting;
+  }
+
+  async #replaceNow(copyTo: (folder: string) => Promise<void>): Promise<void> {
     await Promise.allSettled([...this.#underWay]);
     const path = join(this.folder, "store");
     const copy = join(path, `${copyPrefix}${randomBytes(6).toString("hex")}`);
     const old = this.#environment;
     try {
-      await this.copyTo(copy);
+      await copyTo(copy);
       const inner = join(copy, "store");
-      const fresh = new Environment(inner);
-      for (const [name, { encoding }] of this.#tables)
-        fresh.database(name, encoding);
-      await rename(join(inner, "data.mdb"), join(path, "data.mdb"));
-      await syncFolder(path);
+      const fresh = new StoreEnvironment(inner);
+      try {
+        for (const [name, { encoding }] of this.#tables)
+          fresh.database(name, encoding);
+        await rename(join(inner, "data.mdb"), join(path, "data.mdb"));
+      } catch (error) {
+        await fresh.close();
+        throw error;
+      }
+      // The old file has no name any more: whatever comes, what is written to it would be lost.
       this.#environment = fresh;
     } catch (error) {
       await rm(copy, { recursive: true, force: true });
-      throw error;
+      throw writeFailure(error, join(path, "data.mdb"));
     }
     // Ranges that are still read hold the old file open, which has no name any more.
     const leftover = this.#copy;
     this.#copy = copy;
+    // One whose transaction failed may never be done with it.
+    const isAbandoned = this.#distrusted === "environment";
     const closing = old.close().then(async () => {
       if (leftover !== undefined)
         await rm(leftover, { recursive: true, force: true });
     });
-    this.#closing.add(closing);
+    if (!isAbandoned) this.#closing.add(closing);
     void closing.finally(() => this.#closing.delete(closing));
+    this.#distrusted = "folder";
+    await this.#syncName();
+  }
+
+  /** Nothing is acknowledged in a file whose name is not on the disk yet. */
+  async #syncName(): Promise<void> {
+    const path = join(this.folder, "store");
+    try {
+      await syncFolder(path);
+    } catch (error) {
+      this.#writable = false;
+      throw new StoreReadOnlyError(this.folder, String(error), {
+        cause: error,
+      });
+    }
+    this.#distrusted = "nothing";
+  }
+
+  /** Whether a write can begin: no copy is under way, and nothing is left in doubt by the last failure. */
+  get #isReady(): boolean {
+    return (
+      this.#recovering === undefined &&
+      this.#compacting === undefined &&
+      this.#distrusted === "nothing"
+    );
+  }
+
+  /**
+   * Waits for what keeps a write from beginning, or sets it right; `#isReady` has to be asked again.
+   *
+   * @throws {StoreFullError} @throws {StoreReadOnlyError} @throws {ClosedError}
+   */
+  async #settle(): Promise<void> {
+    if (this.#recovering !== undefined) await this.#recovering;
+    else if (this.#compacting !== undefined)
+      await this.#compacting.catch(() => undefined);
+    else if (this.#distrusted !== "nothing")
+      await (this.#recovering = this.#recover().finally(() => {
+        this.#recovering = undefined;
+      }));
+    this.#assertOpen();
+  }
+
+  /**
+   * Sets right what the last failure left in doubt.
+   *
+   * After a transaction that failed LMDB takes no more (its root was not written), or mixes up the operations of
+   * the next ones. What it has in memory is given up for what is on the disk, which has every acknowledged
+   * transaction: a copy of the file, so that reads go on in the old one meanwhile.
+   */
+  #recover(): Promise<void> {
+    if (this.#distrusted === "folder") return this.#syncName();
+    const file = join(this.folder, "store", "data.mdb");
+    return this.#replace(async (folder) => {
+      const path = join(folder, "store");
+      await mkdir(path, { recursive: true });
+      const copy = join(path, "data.mdb");
+      await copyFile(file, copy, constants.COPYFILE_FICLONE);
+      await syncFile(copy);
+      await syncFolder(path);
+    }).catch((error: unknown) => {
+      if (error instanceof DiskFullError)
+        throw new StoreFullError(this.folder, 0, openingBytes, {
+          cause: error,
+        });
+      throw error instanceof ReidError
+        ? error
+        : new StoreReadOnlyError(this.folder, String(error), {
+            cause: error,
+          });
+    });
   }
 
   /** Sizes for metrics; asks the disk. */
@@ -564,6 +598,7 @@ export class Store {
     const free = await this.#freeBytes(this.folder).catch(() => 0);
     const message = cause instanceof Error ? cause.message : String(cause);
     this.#writable = false;
+    this.#distrusted = "environment";
     // LMDB answers a short write, which is how a full disk shows first, with EIO.
     if (
       /no space/i.test(message) ||

@@ -214,7 +214,12 @@ export class Backups {
       }
       return detailOf(backupId, files);
     } finally {
-      await rm(staged, { recursive: true, force: true });
+      try {
+        await rm(staged, { recursive: true, force: true });
+      } catch (error) {
+        // The galleries are in place, or are not, whatever becomes of the copy.
+        log.warn("the copy of a backup stays until the next start", { error });
+      }
     }
   }
 

@@ -145,6 +145,29 @@ describe("store", () => {
       await assert.rejects(Store.open(folder), { code: "STORE_CORRUPT" });
     }));
 
+  test("is made anew where its file was cut off before the first transaction, and only then", () =>
+    inFolder(async (folder) => {
+      // Regression: a power cut while a data folder was made left one that no start could open.
+      const file = join(folder, "store", "data.mdb");
+      const store = await Store.open(folder, { minFreeBytes: 0 });
+      const table = store.table<number>("numbers", "data");
+      await store.write((writer) => {
+        writer.put(table, "one", 1);
+        writer.put(table, "two", 2);
+      });
+      await store.close();
+      const bytes = await readFile(file);
+      const meta = bytes.indexOf(Buffer.from([0xde, 0xc0, 0xef, 0xbe]));
+      const unborn = Buffer.from(bytes.subarray(0, 4096));
+      unborn.fill(0, meta + 128, meta + 136);
+      await writeFile(file, unborn);
+      const anew = await Store.open(folder, { minFreeBytes: 0 });
+      assert.equal(anew.table<number>("numbers", "data").count(), 0);
+      await anew.close();
+      await writeFile(file, bytes.subarray(0, 4096));
+      await assert.rejects(Store.open(folder), { code: "STORE_CORRUPT" });
+    }));
+
   test(
     "says that a folder cannot be written",
     { skip: process.getuid?.() === 0 && "root writes everywhere" },
