@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-scale-out scale-out-% lint golden bench-% audit licences sanitize clean
+.PHONY: help setup demo test test-scale-out scale-out-% lint golden bench-% audit licences sanitize torture clean
 
 export ONNXRUNTIME_NODE_INSTALL = skip
 SEED ?= 1
@@ -42,6 +42,10 @@ bench-%: ## one bench: train, clustering, presets, … (QUICK=1, SEED=N)
 	@build/setup.sh
 	@test -f dist/bench/$*.js || { echo "there is no bench $*: $$(ls dist/bench/*.js | xargs -n1 basename -s .js | tr '\n' ' ')"; exit 2; }
 	@node dist/bench/$*.js
+
+torture: ## kills, torn writes and failing disks, against a model: out/bench/torture.json (KILLS=200, QUICK=1, SEED=N)
+	@build/setup.sh
+	@node dist/bench/torture.js
 
 audit: ## known weaknesses of the dependencies, where the registry answers
 	@build/audit.sh

@@ -7,6 +7,7 @@ import { faultsMissing } from "../support/torture-faults.js";
 import { assertSound } from "../support/torture-judge.js";
 import { Torture } from "../support/torture-run.js";
 import {
+  answeredCalls,
   liveWithFault,
   pointsOf,
   scriptedCalls,
@@ -55,6 +56,29 @@ describe(
           assert.deepEqual(life.refusals, [], about);
           // Threads take turns as they like: a run may have a few calls less than the one that was counted.
           assert.ok(life.signal === "SIGKILL" || life.isDone, about);
+        }
+      });
+  },
+);
+
+describe(
+  "a data folder on a disk that fails",
+  { skip: faultsMissing() ?? false },
+  () => {
+    for (const [does, length] of [
+      ["ENOSPC", 1],
+      ["EIO", 1],
+      ["EROFS", 1e9],
+    ] as const)
+      test(`loses nothing when calls answer ${does} ${length === 1 ? "once" : "from one on for good"}`, async () => {
+        const calls = await scriptedCalls(seed, answeredCalls);
+        for (const at of spread(pointsOf(calls, does), points, seed)) {
+          const fault = { does, at, length, calls: answeredCalls };
+          const life = await liveWithFault(seed, fault);
+          const { call, path } = calls[at - 1];
+          const about = `seed ${seed}, ${does} at ${at} (${call} ${path}): ${life.errors}`;
+          assertSound(life.verdict, about);
+          assert.equal(life.signal, null, about);
         }
       });
   },

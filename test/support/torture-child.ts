@@ -104,7 +104,8 @@ async function restore(backupId: string): Promise<void> {
       await copy.close();
     }
   } finally {
-    await rm(staged, { recursive: true, force: true });
+    // The next start removes it.
+    await rm(staged, { recursive: true, force: true }).catch(() => undefined);
   }
 }
 

@@ -10,7 +10,16 @@ export type Fate = "kill" | "torn" | "ENOSPC" | "EDQUOT" | "EIO" | "EROFS";
 
 /** Calls that can be hit. */
 export const faultCalls = [
-  ...["open", "write", "pwrite", "writev", "pwritev", "fwrite", "copy"],
+  ...[
+    "open",
+    "open-store",
+    "write",
+    "pwrite",
+    "pwrite-root",
+    "writev",
+    "pwritev",
+  ],
+  ...["fwrite", "copy"],
   ...["ftruncate", "fsync", "fdatasync", "rename", "unlink", "rmdir", "mkdir"],
 ] as const;
 

@@ -11,6 +11,9 @@ import { keeper, type Operation, type Placed } from "./torture-plan.js";
 
 const child = fileURLToPath(new URL("./torture-child.js", import.meta.url));
 
+/** A child that takes longer than this hangs. */
+const longestMs = 60_000;
+
 /** A failure that a child has named. */
 export interface Refusal {
   /** What was refused: an operation's kind, or what the child was about. */
@@ -40,6 +43,8 @@ export interface Life {
   /** SIGKILL, or another signal; null where it ended by itself. */
   readonly signal: NodeJS.Signals | null;
   readonly exitCode: number | null;
+  /** It went on for so long that it was killed for it. */
+  readonly isHung: boolean;
   /** Whether it said that all its steps are done. */
   readonly isDone: boolean;
   readonly acknowledged: number;
@@ -66,6 +71,7 @@ interface Ended {
   readonly signal: NodeJS.Signals | null;
   readonly exitCode: number | null;
   readonly errors: string;
+  readonly isHung: boolean;
 }
 
 /** One folder under torture, and the model of what was acknowledged in it, over as many lives as one likes. */
@@ -119,6 +125,7 @@ export class Torture {
         env: { ...process.env, ...env },
       },
     );
+    let isHung = false;
     let text = "";
     let errors = "";
     running.stdout.setEncoding("utf8").on("data", (chunk: string) => {
@@ -138,12 +145,17 @@ export class Torture {
       await Promise.race([after(killAfterMs), closed]);
       running.kill("SIGKILL");
     }
+    const late = setTimeout(() => {
+      isHung = true;
+      running.kill("SIGKILL");
+    }, longestMs);
     const { signal, exitCode } = await closed;
+    clearTimeout(late);
     const lines = text
       .split("\n")
       .slice(0, -1)
       .map((line) => JSON.parse(line) as Line);
-    return { lines, signal, exitCode, errors };
+    return { lines, signal, exitCode, errors, isHung };
   }
 
   /** Takes what a child said into the model, turn by turn. */

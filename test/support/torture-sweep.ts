@@ -3,6 +3,7 @@ import { rm } from "node:fs/promises";
 import {
   countedCalls,
   countingEnvironment,
+  faultCalls,
   faultEnvironment,
   type CountedCall,
   type Fate,
@@ -11,30 +12,38 @@ import {
 import { scriptLength } from "./torture-plan.js";
 import { Torture, type Life } from "./torture-run.js";
 
+/** Calls by which LMDB writes its pages; its root goes by `pwrite-root`. */
+export const pageCalls: readonly string[] = ["pwrite", "writev", "pwritev"];
+
+/** Calls whose failure LMDB answers for; of the others its process may end (docs/durability.md). */
+export const answeredCalls: readonly string[] = faultCalls.filter(
+  (call) => !["open-store", "ftruncate", ...pageCalls].includes(call),
+);
+
 /** Calls that carry bytes: they can be torn. */
-const carrying = ["write", "pwrite", "writev", "pwritev", "fwrite", "copy"];
+const carrying = [...pageCalls, "pwrite-root", "write", "fwrite", "copy"];
 
 /** Which calls can meet a fate in earnest. */
 const meeting: Readonly<Record<Fate, (call: string) => boolean>> = {
   kill: () => true,
   torn: (call) => carrying.includes(call),
-  ENOSPC: (call) =>
-    [...carrying, "open", "mkdir", "ftruncate", "rename"].includes(call),
+  ENOSPC: (call) => [...carrying, "open", "mkdir", "rename"].includes(call),
   EDQUOT: (call) => carrying.includes(call),
   EIO: () => true,
   EROFS: () => true,
 };
 
-/** Every call that changes files in the scripted run, in their order. */
+/** Calls that change files in the scripted run, in their order. */
 export async function scriptedCalls(
   seed: number,
+  calls: readonly string[] = faultCalls,
 ): Promise<readonly CountedCall[]> {
   return Torture.over(async (torture) => {
     const log = `${torture.folder}-calls`;
     try {
       await torture.live({
         ...{ seed, mode: "script", steps: scriptLength },
-        env: countingEnvironment(torture.folder, log),
+        env: countingEnvironment(torture.folder, log, calls),
       });
       return await countedCalls(log);
     } finally {
