@@ -63,7 +63,7 @@ async function randomKills(tally: Tally): Promise<void> {
     for (let kill = 0; kill < kills; kill++) {
       const life = await torture.live({
         ...{ seed: benchSeed, mode: "random", steps: 1e6 },
-        killAfterMs: random.between(100, 900),
+        killAfterMs: random.between(0, 600),
         onCopy: random.uniform() < 0.5,
       });
       tally.add(life, `kill ${kill}`);

@@ -16,7 +16,7 @@ import {
 
 const seed = Number(process.env["REID_TORTURE_SEED"] ?? "1");
 const kills = Number(process.env["REID_TORTURE_KILLS"] ?? "10");
-const points = Number(process.env["REID_TORTURE_POINTS"] ?? "12");
+const points = Number(process.env["REID_TORTURE_POINTS"] ?? "6");
 
 describe("a data folder whose process is killed", () => {
   test(`holds every acknowledged operation and none by half, ${kills} times at a random moment`, () =>
@@ -26,7 +26,7 @@ describe("a data folder whose process is killed", () => {
       for (let kill = 0; kill < kills; kill++) {
         const life = await torture.live({
           ...{ seed, mode: "random", steps: 1e6 },
-          killAfterMs: random.between(100, 900),
+          killAfterMs: random.between(0, 600),
           onCopy: random.uniform() < 0.5,
         });
         const about = `seed ${seed}, kill ${kill}, ${torture.folder}: ${life.errors}`;

@@ -31,7 +31,7 @@ export interface LifeOptions {
   readonly steps: number;
   /** Beside the present one. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Killed so long after it was started; undefined: nobody kills it from outside. */
+  /** Killed so long after it was ready; undefined: nobody kills it from outside. */
   readonly killAfterMs?: number;
   /** Whether a copy of the folder is judged, so that the next child meets what the kill left. Default no. */
   readonly onCopy?: boolean;
@@ -126,10 +126,13 @@ export class Torture {
       },
     );
     let isHung = false;
+    let isReady = (): void => undefined;
+    const ready = new Promise<void>((resolve) => (isReady = resolve));
     let text = "";
     let errors = "";
     running.stdout.setEncoding("utf8").on("data", (chunk: string) => {
       text += chunk;
+      if (text.includes('"ready"')) isReady();
     });
     running.stderr.setEncoding("utf8").on("data", (chunk: string) => {
       errors += chunk;
@@ -142,6 +145,7 @@ export class Torture {
       },
     );
     if (killAfterMs !== undefined) {
+      await Promise.race([ready, closed]);
       await Promise.race([after(killAfterMs), closed]);
       running.kill("SIGKILL");
     }
