@@ -6,12 +6,16 @@ import { chunkFilter } from "./filter-columns.js";
 import { compareIds, type GalleryRows } from "./gallery-rows.js";
 import type { IdentityPage, IdentitySummary } from "./gallery-types.js";
 import type { RowChunk } from "./row-chunk.js";
+import { Turns } from "./turns.js";
 
 /** Cameras that a summary lists. */
 const camerasListed = 32;
 
 /** Identities compared in one turn of the main thread. */
 const comparedAtOnce = 4096;
+
+/** Entries counted in one turn: some 0.1 µs each. */
+const countedAtOnce = 4096;
 
 /** Which identities a page is of. */
 export interface IdentitiesPage {
@@ -33,7 +37,7 @@ interface Tally {
 /**
  * One page of the identities that have entries that pass a filter, in byte order.
  *
- * Two walks over the columns, a chunk in a turn: one finds the identities, one counts the entries of the page's. The
+ * Two walks over the columns, in turns: one finds the identities, one counts the entries of the page's. The
  * rows must not change until it is done.
  *
  * @param nowUs  entries that expire by then do not count
@@ -45,11 +49,12 @@ export async function listIdentities(
 ): Promise<IdentityPage> {
   const holds = chunkFilter(rows, filter === undefined ? [] : [filter], nowUs);
   const seen = new Uint8Array(rows.identities.bound);
-  await overChunks(rows, (chunk) => {
+  for (const chunk of rows.chunks) {
     const mask = holds(chunk);
     const { identity } = chunk.columns;
     for (let i = 0; i < chunk.count; i++) seen[identity[i]] |= mask[i];
-  });
+    await setImmediate();
+  }
   seen[MISSING] = 0;
   const codes = await firstCodes(rows, seen, { after, count: pageSize + 1 });
   const page = codes.slice(0, pageSize);
@@ -58,28 +63,23 @@ export async function listIdentities(
   );
   const wanted = new Uint8Array(rows.identities.bound);
   for (const code of page) wanted[code] = 1;
-  await overChunks(rows, (chunk) => {
-    const mask = holds(chunk);
+  const turns = new Turns(countedAtOnce);
+  for (const chunk of rows.chunks) {
+    // A copy: the mask itself is good for this turn only.
+    const mask = holds(chunk).slice(0, chunk.count);
     const { identity } = chunk.columns;
-    for (let i = 0; i < chunk.count; i++)
-      if ((mask[i] & wanted[identity[i]]) === 1)
-        count(tallies.get(identity[i]), chunk, i);
-  });
+    for (let i = 0; i < chunk.count; i++) mask[i] &= wanted[identity[i]];
+    for (let i = mask.indexOf(1); i >= 0; i = mask.indexOf(1, i + 1)) {
+      count(tallies.get(identity[i]), chunk, i);
+      if (turns.isOver) await turns.next();
+    }
+    await turns.next();
+  }
   const last = codes.length > pageSize ? page.at(-1) : undefined;
   return {
     identities: [...tallies.values()].map((tally) => summary(rows, tally)),
     nextIdentity: last === undefined ? undefined : rows.identities.text(last),
   };
-}
-
-async function overChunks(
-  rows: GalleryRows,
-  look: (chunk: RowChunk) => void,
-): Promise<void> {
-  for (const chunk of rows.chunks) {
-    look(chunk);
-    await setImmediate();
-  }
 }
 
 /** The first marked codes behind a text, by their texts. */
