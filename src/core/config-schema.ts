@@ -266,6 +266,12 @@ const index = nested({
     "what holds the features for searching; milvus goes with store.engine postgres",
   ),
   milvus: milvus,
+  threads: whole(
+    0,
+    [0, 1024],
+    facts("threads", "that search and build indexes; 0: one a processor"),
+  ),
+  affinity: yesNo(false, "each of these threads stays on one processor"),
   maxEntries: whole(
     1_000_000,
     [1, 1_000_000_000],

@@ -5,6 +5,7 @@ import { ConfigError } from "#core/errors";
 import type { Log } from "#core/log";
 import type { Store } from "#core/store";
 import type { Telemetry } from "#core/telemetry";
+import { setIndexThreads } from "#index/faiss";
 import type { Galleries } from "#index/galleries";
 import { GalleryStore } from "#index/gallery-store";
 import { StoreRequestLog, type RequestLog } from "#index/request-log";
@@ -57,6 +58,8 @@ export async function openGalleries(
     });
     return { galleries, requests: new StoreRequestLog(store, clock) };
   }
+  // Before the first index is made: the threads start with it.
+  setIndexThreads(config.index.threads, config.index.affinity);
   const galleries = await GalleryStore.open(store, {
     ...shared,
     flatBelow: config.index.flatBelow,
