@@ -54,9 +54,10 @@ licences: ## the licence of every dependency
 	@build/setup.sh npm
 	@node build/licences.js
 
-sanitize: ## the addon's tests under ASan and UBSan
+sanitize: ## the addon's tests under ASan and UBSan, and again under TSan
 	@build/setup.sh
 	@build/addon.sh --sanitize
+	@build/addon.sh --sanitize=thread
 
 scale-out-%: ## a PostgreSQL and a Milvus of this checkout: scale-out-up, scale-out-down
 	@build/scale-out.sh $*

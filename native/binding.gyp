@@ -10,7 +10,13 @@
       ["sanitize==1", {
         "cflags_cc": ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined", "-g", "-O1"],
         "ldflags": ["-fsanitize=address,undefined"]
-      }, {
+      }],
+      ["sanitize==2", {
+        "cflags_cc": ["-fsanitize=thread", "-fno-omit-frame-pointer", "-g", "-O1"],
+        # Node exports libstdc++'s templates: bound to its own, not instrumented ones, a shared_ptr would look like a race.
+        "ldflags": ["-fsanitize=thread", "-Wl,-Bsymbolic"]
+      }],
+      ["sanitize==0", {
         "cflags_cc": ["-O3"]
       }]
     ]
