@@ -1,7 +1,12 @@
 // Every kind of index over the same rows.
 import { systemClock } from "#core/clock";
 import { FaissIndex } from "#index/faiss";
-import { hnswDefaults, type IndexSpec } from "#index/index-kinds";
+import {
+  flatSpec,
+  hnswDefaults,
+  ivfDefaults,
+  type IndexSpec,
+} from "#index/index-kinds";
 
 import { readRows, recallOf } from "./index-data.js";
 import { median } from "./report.js";
@@ -27,8 +32,13 @@ export interface KindTrial {
 const NEAREST = 10;
 
 const kinds: Readonly<Record<string, IndexSpec>> = {
-  flat: { kind: "flat" },
+  flat: flatSpec,
+  "flat, f16": { ...flatSpec, storage: "f16" },
+  "flat, int8": { ...flatSpec, storage: "int8" },
   HNSW: hnswDefaults,
+  "HNSW, int8": { ...hnswDefaults, storage: "int8" },
+  IVF: ivfDefaults,
+  "IVF, product code": { ...ivfDefaults, pq: { segments: 64, bits: 8 } },
 };
 
 const { monotonic } = systemClock;
@@ -45,6 +55,7 @@ for (const [kind, spec] of Object.entries(kinds)) {
   );
   const began = monotonic();
   await index.add(ids, rows);
+  await index.train();
   const buildS = (monotonic() - began) / 1000;
   const times: number[] = [];
   const hits: number[] = [];

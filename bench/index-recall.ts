@@ -29,6 +29,6 @@ async function rowsOf(data: BenchFeatures): Promise<BenchRow[]> {
     figure: `recall@10, ${kind}`,
     value: recall,
     unit: "share",
-    note: `${note}; ${oneMs.toFixed(2)} ms a query, ${(sizeBytes / 1e6).toFixed(0)} MB, built in ${buildS.toFixed(1)} s`,
+    note: `${note}; ${oneMs.toFixed(2)} ms a query, ${(sizeBytes / 1e6).toFixed(0)} MB, built in ${buildS.toFixed(1)} s; before hits are measured again in float32`,
   }));
 }

@@ -23,6 +23,8 @@ const FLAT_ROWS = isQuick ? 20_000 : 100_000;
 /** hnswlib-node links on one thread: 100,000 would take it ten minutes. */
 const GRAPH_ROWS = isQuick ? 5_000 : 50_000;
 const ENOUGH = 0.99;
+/** Of an index file, format 2 (docs/formats.md): before its ids, and behind them what FAISS writes. */
+const HEADER_BYTES = 96;
 const EFFORTS = [16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
 
 type Times = Pick<SearchTrial, "oneMs" | "batchMs">;
@@ -116,7 +118,7 @@ async function graphRows(folder: string): Promise<BenchRow[]> {
     add("ours", await search(data, { library, ...wanted }));
     const file = graphFile(data.rows, library);
     const effort = String(found["ours"][0].effort);
-    const header = String(56 + 8 * GRAPH_ROWS);
+    const header = String(HEADER_BYTES + 8 * GRAPH_ROWS);
     const where = [file, header, data.queries, `${data.dimension}`, effort];
     add("the same graph in C++", await cpp("kernels", "graph", where));
     add(
