@@ -47,7 +47,7 @@ const k = 10;
 const addedAtOnce = 1024;
 
 /**
- * Builds every kind of index over some features and searches it; times are of this machine, as it is loaded now.
+ * Builds every kind of index that the features are enough for, and searches it; times are of this machine, as it is loaded now.
  *
  * @throws {BindingMissingError} the addon is not built @throws the signal's reason
  */
@@ -62,6 +62,8 @@ export async function adviseIndex(
     const index = FaissIndex.create(spec, data.dimension);
     try {
       const buildSeconds = await build(index, data, clock);
+      // With too few features to train it, it would be judged by the exact search that it does until then.
+      if (!(await index.facts()).isTrained) continue;
       const { ids, seconds } = await searchAll(index, data, clock);
       // The first candidate is exact: its hits are the truth for all.
       truth ??= ids;
