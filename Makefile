@@ -38,6 +38,10 @@ golden: ## agreement with the reference's numbers (REID_GOLDEN=folder); ends wit
 	@build/setup.sh
 	@REID_FAILED_CASES=last $(runner) $$(find dist/test -name '*.golden.test.js' | sort)
 
+bench-index: ## the gallery's index against its peers (PART=search,recall,filters,traffic,start,blocking)
+	@build/setup.sh
+	@node dist/bench/gallery-index.js
+
 bench-%: ## one bench: train, clustering, presets, … (QUICK=1, SEED=N)
 	@build/setup.sh
 	@test -f dist/bench/$*.js || { echo "there is no bench $*: $$(ls dist/bench/*.js | xargs -n1 basename -s .js | tr '\n' ' ')"; exit 2; }
