@@ -12,7 +12,7 @@ import type { RestoreBackupResponse } from "../generated/reid/v1/RestoreBackupRe
 import type { ServiceContext } from "./context.js";
 import { serviceDefinition } from "./definitions.js";
 import { identified } from "./open-gallery.js";
-import { operationToWire } from "./operation.js";
+import { startOnce } from "./start-operation.js";
 
 /** Starts a backup of some galleries, or of everything. */
 export async function createBackup(
@@ -24,17 +24,9 @@ export async function createBackup(
   const names = request.galleries.map((name, i) =>
     requireName(name, `galleries[${i}]`),
   );
-  const bytes = await context.requests.once(id, async (keep) => {
-    let response: Buffer = Buffer.alloc(0);
-    await context.backups.create([...new Set(names)], (writer, operation) => {
-      response = CreateBackup.responseSerialize({
-        operation: operationToWire(context, operation),
-      });
-      keep(writer, response);
-    });
-    return response;
-  });
-  return CreateBackup.responseDeserialize(Buffer.from(bytes));
+  return startOnce(context, id, CreateBackup, (withOperation) =>
+    context.backups.create([...new Set(names)], withOperation),
+  );
 }
 
 /** Starts a restore. */
@@ -56,17 +48,9 @@ export async function restoreBackup(
       "one name for two galleries",
       "a name of its own for each",
     );
-  const bytes = await context.requests.once(id, async (keep) => {
-    let response: Buffer = Buffer.alloc(0);
-    await context.backups.restore(backupId, plan, (writer, operation) => {
-      response = RestoreBackup.responseSerialize({
-        operation: operationToWire(context, operation),
-      });
-      keep(writer, response);
-    });
-    return response;
-  });
-  return RestoreBackup.responseDeserialize(Buffer.from(bytes));
+  return startOnce(context, id, RestoreBackup, (withOperation) =>
+    context.backups.restore(backupId, plan, withOperation),
+  );
 }
 
 /** One page of backups, newest first. */

@@ -5,7 +5,7 @@ import type { Operation, OperationWork } from "../operation-types.js";
 import type { ServiceContext } from "./context.js";
 import { serviceDefinition } from "./definitions.js";
 import { identified, openGallery } from "./open-gallery.js";
-import { operationToWire } from "./operation.js";
+import { startOnce } from "./start-operation.js";
 
 const prefix = "gallery/";
 
@@ -36,23 +36,15 @@ export async function createSnapshot(
   request: CreateSnapshotRequest__Output,
 ): Promise<CreateSnapshotResponse> {
   const { CreateSnapshot } = serviceDefinition("AdminService");
-  const { galleries, operations, requests } = context;
+  const { galleries, operations } = context;
   const id = identified(request, CreateSnapshot);
   const { name } = await openGallery(context, request.gallery);
-  const bytes = await requests.once(id, async (keep) => {
-    let response: Buffer = Buffer.alloc(0);
-    await operations.start(
+  return startOnce(context, id, CreateSnapshot, (withOperation) =>
+    operations.start(
       "snapshot",
       `${prefix}${name}`,
       snapshotWork(galleries, name),
-      (writer, operation) => {
-        response = CreateSnapshot.responseSerialize({
-          operation: operationToWire(context, operation),
-        });
-        keep(writer, response);
-      },
-    );
-    return response;
-  });
-  return CreateSnapshot.responseDeserialize(Buffer.from(bytes));
+      withOperation,
+    ),
+  );
 }
