@@ -25,8 +25,9 @@
     {
       "target_name": "faiss",
       "sources": [
-        "addon.cc", "batch_scan.cc", "body.cc", "compaction.cc", "graph_walk.cc", "id_set.cc", "id_table.cc",
-        "index_file.cc", "index_kinds.cc", "kernels.cc", "link.cc", "pool.cc", "scan.cc", "storage.cc", "vector_index.cc"
+        "addon.cc", "arguments.cc", "batch_scan.cc", "body.cc", "calls.cc", "compaction.cc", "graph_walk.cc", "handle.cc",
+        "id_set.cc", "id_table.cc", "index_file.cc", "index_kinds.cc", "kernels.cc", "link.cc", "pool.cc", "scan.cc",
+        "storage.cc", "vector_index.cc"
       ],
       # kernels.cc: every clone must round alike. FAISS's headers are not ours to warn about.
       "cflags_cc": ["-fopenmp", "-ffp-contract=off", "-Wno-psabi", "-isystem", "/usr/include/faiss"],

@@ -1,0 +1,47 @@
+// The index object that JavaScript holds.
+#pragma once
+
+#include <napi.h>
+
+#include <atomic>
+#include <memory>
+
+#include "vector_index.h"
+
+namespace reid {
+
+/// What createStop() gives out: a flag that a search looks at.
+using Stop = std::shared_ptr<std::atomic<bool>>;
+
+/// Methods called from JavaScript are JS_…; they run on the main thread, copy what they are given, and leave the work
+/// to the pool.
+class Handle : public Napi::ObjectWrap<Handle> {
+ public:
+  static Napi::Function define(Napi::Env env);
+
+  /// new Index(kind, dimension, storage, m, efConstruction, efSearch, lists, probes, segments, bits), or
+  /// new Index(External) after a load.
+  explicit Handle(const Napi::CallbackInfo& info);
+
+ private:
+  using Write = void (VectorIndex::*)(const std::vector<double>&, const std::vector<float>&, Pool&);
+
+  std::shared_ptr<VectorIndex> open(const Napi::CallbackInfo& info);
+  Napi::Value write(const Napi::CallbackInfo& info, Write method);
+  Napi::Value JS_add(const Napi::CallbackInfo& info);
+  Napi::Value JS_update(const Napi::CallbackInfo& info);
+  Napi::Value JS_train(const Napi::CallbackInfo& info);
+  Napi::Value JS_remove(const Napi::CallbackInfo& info);
+  Napi::Value JS_search(const Napi::CallbackInfo& info);
+  Napi::Value JS_ids(const Napi::CallbackInfo& info);
+  Napi::Value JS_features(const Napi::CallbackInfo& info);
+  Napi::Value JS_compact(const Napi::CallbackInfo& info);
+  Napi::Value JS_save(const Napi::CallbackInfo& info);
+  Napi::Value JS_facts(const Napi::CallbackInfo& info);
+  Napi::Value JS_describe(const Napi::CallbackInfo& info);
+  Napi::Value JS_close(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<VectorIndex> index_;
+};
+
+}  // namespace reid
