@@ -3,6 +3,7 @@ import { entryRoles, judgeQuery } from "#train/evaluation";
 import { RemoteError, type ErrorKind, type ReidError } from "#core/errors";
 import { statusOf } from "#serve/status";
 import type { Client } from "./client.js";
+import { pagesOf } from "./pages.js";
 
 /** A crop on disk with what is known of it. */
 export interface LabelledCrop {
@@ -129,19 +130,18 @@ export async function countCorrect(
   signal: AbortSignal,
 ): Promise<(query: LabelledCrop) => number> {
   const byIdentity = new Map<string, Map<string, number>>();
-  let pageToken = "";
-  do {
-    const page = await client.GalleryService.ListEntries(
+  const pages = pagesOf((pageToken) =>
+    client.GalleryService.ListEntries(
       { gallery, pageSize: ENTRIES_A_PAGE, pageToken },
       { signal },
-    );
-    for (const { identity, cameraId } of page.entries) {
+    ),
+  );
+  for await (const { entries } of pages)
+    for (const { identity, cameraId } of entries) {
       const byCamera = byIdentity.get(identity) ?? new Map<string, number>();
       byIdentity.set(identity, byCamera);
       byCamera.set(cameraId, (byCamera.get(cameraId) ?? 0) + 1);
     }
-    pageToken = page.nextPageToken;
-  } while (pageToken !== "");
   return ({ identity, cameraId }) => {
     const byCamera = byIdentity.get(identity) ?? new Map<string, number>();
     const all = [...byCamera.values()].reduce((sum, count) => sum + count, 0);

@@ -6,6 +6,7 @@ import {
   type JsonObject,
 } from "../command.js";
 import { addressOption, withClient } from "../connection.js";
+import { pagesOf } from "../pages.js";
 import { reclusterMemory } from "../recluster.js";
 
 const options = {
@@ -96,17 +97,17 @@ async function listClusters(context: CommandContext): Promise<JsonObject> {
     numberFlag(flags, "min-size", { minimum: 1, integer: true }) ?? 2;
   return withClient(context, async (client) => {
     const found = [];
-    let pageToken = "";
     let clustering = "0";
-    do {
-      const page = await client.MemoryService.ListClusters(
+    const pages = pagesOf((pageToken) =>
+      client.MemoryService.ListClusters(
         { memory, minSize, pageSize: 128, pageToken },
         { signal },
-      );
+      ),
+    );
+    for await (const page of pages) {
       found.push(...page.clusters);
-      pageToken = page.nextPageToken;
       clustering = page.clustering;
-    } while (pageToken !== "");
+    }
     const shown = found.map((cluster) => ({
       clusterId: cluster.clusterId,
       pseudoIdentity: cluster.pseudoIdentity,

@@ -4,6 +4,7 @@ import { partitionAgreement } from "#memory/agreement";
 import { type Client, connect } from "../client.js";
 import { labelledCrops } from "../connection.js";
 import { enrollCrops } from "../enrolling.js";
+import { pagesOf } from "../pages.js";
 import { reclusterMemory } from "../recluster.js";
 import {
   evaluateHits,
@@ -155,18 +156,17 @@ async function compareRows(
   );
   const clusterIds: number[] = [];
   const truth: number[] = [];
-  let pageToken = "";
-  do {
-    const page = await client.MemoryService.ListClusterRows(
+  const pages = pagesOf((pageToken) =>
+    client.MemoryService.ListClusterRows(
       { pageSize: rowsAPage, pageToken },
       { signal },
-    );
-    for (const { cropId, clusterId } of page.rows) {
+    ),
+  );
+  for await (const { rows } of pages)
+    for (const { cropId, clusterId } of rows) {
       clusterIds.push(clusterId);
       truth.push(identities.get(cropId) ?? -1);
     }
-    pageToken = page.nextPageToken;
-  } while (pageToken !== "");
   const { ari, pairPrecision, pairRecall } = partitionAgreement(
     clusterIds,
     truth,
