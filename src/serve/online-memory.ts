@@ -1,87 +1,22 @@
-import type { Clock } from "#core/clock";
-import type { Config } from "#core/config";
 import { ClosedError, ReidError } from "#core/errors";
-import type { Log } from "#core/log";
-import type { Store } from "#core/store";
-import type { Telemetry } from "#core/telemetry";
-import { NoClustersError } from "#memory/errors";
 import { OnlineClusterer } from "./online-clusterer.js";
-import {
-  positionOf,
-  type MemoryCluster,
-  type MemoryClustering,
-} from "./online-clusters.js";
+import { MemoryClusterings } from "./online-clusterings.js";
+import type { MemoryCluster, MemoryClustering } from "./online-clusters.js";
 import { DriftMonitor } from "./online-drift.js";
-import { ClusteringGoneError, ClusterNotFoundError } from "./online-errors.js";
+import { RowFlushes } from "./online-flushes.js";
 import { withoutRows, type IsForgottenRow } from "./online-forgetting.js";
-import { faissNeighbours, type FindNeighbours } from "./online-neighbours.js";
+import { observeMemory } from "./online-gauges.js";
+import type {
+  ClusteredRow,
+  MemoryFacts,
+  MemoryOptions,
+  RowQuery,
+} from "./online-memory-types.js";
+import { faissNeighbours } from "./online-neighbours.js";
 import { MemoryRows, type MemoryRow, type SeenCrop } from "./online-rows.js";
 import { MemoryStore, type MemoryState } from "./online-store.js";
 import type { Operation } from "./operation-types.js";
-import type { OperationLog } from "./operations.js";
 import type { ModelVersion } from "./registry.js";
-
-/** What GetMemory says. */
-export interface MemoryFacts {
-  /** The model's name. */
-  readonly name: string;
-  readonly model: ModelVersion;
-  /** D. */
-  readonly dimension: number;
-  /** `degraded`: the last clustering failed, the one before stays in force. */
-  readonly state: "learning" | "clustering" | "degraded";
-  /** R. */
-  readonly rowCount: number;
-  readonly maxRows: number;
-  readonly clusterCount: number;
-  readonly outlierCount: number;
-  /** Number of the last clustering; 0: none yet. */
-  readonly clustering: number;
-  /** Milliseconds since 1970. */
-  readonly clusteredAtMs: number | undefined;
-  /** Rows added since the last clustering. */
-  readonly newRowCount: number;
-  readonly eps: number;
-  /** [0, 1]; undefined: too few crops. */
-  readonly drift: number | undefined;
-  /** Why the last clustering failed. */
-  readonly error: ReidError | undefined;
-}
-
-/** One row as a clustering has it. */
-export interface ClusteredRow extends MemoryRow {
-  /** −1: outlier. */
-  readonly clusterId: number;
-  /** After reliability. */
-  readonly pseudoLabel: number;
-  /** Empty for outliers. */
-  readonly pseudoIdentity: string;
-}
-
-/** Which rows of a clustering. */
-export interface RowQuery {
-  /** Default: the last. */
-  readonly clustering?: number | undefined;
-  /** −1: outliers; undefined: all. */
-  readonly clusterId?: number | undefined;
-  /** Rows above this number; default from the first. */
-  readonly afterRow?: number | undefined;
-  readonly limit: number;
-}
-
-/** What a memory needs. */
-export interface MemoryOptions {
-  readonly model: ModelVersion;
-  readonly dimension: number;
-  readonly config: Config["memory"];
-  readonly store: Store;
-  readonly operations: OperationLog;
-  readonly telemetry: Telemetry;
-  readonly clock: Clock;
-  readonly log: Log;
-  /** Default FAISS. */
-  readonly neighbours?: FindNeighbours | undefined;
-}
 
 /**
  * The hybrid memory of one model's traffic: it learns from embedded crops and clusters them from time to time.
@@ -96,9 +31,9 @@ export class OnlineMemory {
   readonly #clusterer: OnlineClusterer;
   readonly #drift = new DriftMonitor();
   readonly #abort = new AbortController();
-  readonly #stopObserving: readonly (() => void)[];
-  /** The last two, older first. */
-  #clusterings: readonly MemoryClustering[] = [];
+  readonly #clusterings: MemoryClusterings;
+  readonly #flushes: RowFlushes;
+  readonly #stopObserving: () => void;
   #newRowCount = 0;
   /** Rows added or moved since the last clustering began. */
   #changeCount = 0;
@@ -106,10 +41,7 @@ export class OnlineMemory {
   #lastEndedMs = -Infinity;
   #clusterTimer: NodeJS.Timeout | undefined;
   #last: Promise<unknown> = Promise.resolve();
-  #flushTimer: NodeJS.Timeout | undefined;
-  #flushing: Promise<void> | undefined;
   #error: ReidError | undefined;
-  #isStoreFailing = false;
   #isClosed = false;
 
   private constructor(options: MemoryOptions) {
@@ -120,7 +52,16 @@ export class OnlineMemory {
       options.config,
       options.neighbours ?? faissNeighbours,
     );
-    this.#stopObserving = this.#observeGauges();
+    this.#clusterings = new MemoryClusterings(this.#rows, options.config);
+    this.#flushes = new RowFlushes({
+      ...options,
+      rows: this.#rows,
+      store: this.#store,
+      state: () => this.#state(),
+    });
+    this.#stopObserving = observeMemory(options.telemetry, options.clock, () =>
+      this.facts(),
+    );
   }
 
   /**
@@ -150,14 +91,14 @@ export class OnlineMemory {
       this.#changeCount += 1;
       this.#drift.offer(crop.feature);
     }
-    this.#planFlush(this.#options.config.flushMs);
+    this.#flushes.plan();
     this.#clusterIfDue();
   }
 
   /** Counts, state and drift. */
   facts(): MemoryFacts {
     const { model, dimension, config } = this.#options;
-    const last = this.#clusterings.at(-1);
+    const { last } = this.#clusterings;
     const idle = this.#error === undefined ? "learning" : "degraded";
     return {
       name: model.name,
@@ -191,9 +132,7 @@ export class OnlineMemory {
     readonly clustering: number;
     readonly clusters: readonly MemoryCluster[];
   } {
-    const clustering = this.#clustering(number);
-    const clusters = clustering.clusters.filter(({ size }) => size >= minSize);
-    return { clustering: clustering.number, clusters };
+    return this.#clusterings.clusters(minSize, number);
   }
 
   /**
@@ -205,35 +144,12 @@ export class OnlineMemory {
     readonly clustering: number;
     readonly rows: readonly ClusteredRow[];
   } {
-    const clustering = this.#clustering(query.clustering);
-    const { clusterId, afterRow = -1, limit } = query;
-    const identities = new Map(
-      clustering.clusters.map((one) => [one.clusterId, one.pseudoIdentity]),
-    );
-    if (clusterId !== undefined && clusterId >= 0 && !identities.has(clusterId))
-      throw new ClusterNotFoundError(clusterId, clustering.number);
-    const rows: ClusteredRow[] = [];
-    const { clusterIds, pseudoLabels } = clustering;
-    for (let i = 0; i < clusterIds.length && rows.length < limit; i++) {
-      if (clustering.rows[i] <= afterRow) continue;
-      if (clusterId !== undefined && clusterIds[i] !== clusterId) continue;
-      const row = this.#rows.get(clustering.rows[i]);
-      if (row === undefined) continue;
-      rows.push({
-        ...row,
-        clusterId: clusterIds[i],
-        pseudoLabel: pseudoLabels[i],
-        pseudoIdentity: identities.get(clusterIds[i]) ?? "",
-      });
-    }
-    return { clustering: clustering.number, rows };
+    return this.#clusterings.rows(query);
   }
 
   /** The cluster id of a row in the last clustering; −1: outlier, or newer than that. */
   clusterOf(row: number): number {
-    const last = this.#clusterings.at(-1);
-    const position = last === undefined ? -1 : positionOf(last, row);
-    return last === undefined || position < 0 ? -1 : last.clusterIds[position];
+    return this.#clusterings.clusterOf(row);
   }
 
   /**
@@ -253,19 +169,13 @@ export class OnlineMemory {
     );
     if (gone.size === 0) return 0;
     this.#rows.forget(gone);
-    while (this.#flushing !== undefined) await this.#flushing;
-    this.#flushing = this.#store.writeRows(this.#rows, this.#state());
-    try {
-      await this.#flushing;
-    } finally {
-      this.#flushing = undefined;
-    }
-    const clusterings = this.#clusterings.map((one) =>
+    await this.#flushes.write();
+    const clusterings = this.#clusterings.all.map((one) =>
       withoutRows(one, gone, (row) => this.#rows.get(row)),
     );
     for (const one of clusterings)
       await this.#store.writeClustering(one, this.#state());
-    this.#clusterings = clusterings;
+    this.#clusterings.restore(clusterings);
     return gone.size;
   }
 
@@ -300,21 +210,19 @@ export class OnlineMemory {
   async settle(): Promise<void> {
     await this.#last.catch(() => undefined);
     await this.#drift.settle();
-    await this.#flush();
+    await this.#flushes.flush();
   }
 
   /** Stops clustering, writes what is left, and waits for it; idempotent. */
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    for (const stop of this.#stopObserving) stop();
+    this.#stopObserving();
     this.#abort.abort();
     await this.#last.catch(() => undefined);
     await this.#clusterer.close();
     clearTimeout(this.#clusterTimer);
-    clearTimeout(this.#flushTimer);
-    await this.#flush();
-    clearTimeout(this.#flushTimer);
+    await this.#flushes.close();
   }
 
   async #restore(): Promise<void> {
@@ -332,10 +240,10 @@ export class OnlineMemory {
       return;
     }
     this.#rows.restore(rows, Math.max(state.nextRow, afterLast(rows)));
-    this.#clusterings = clusterings;
+    this.#clusterings.restore(clusterings);
     this.#newRowCount = state.newRowCount;
     this.#changeCount = state.newRowCount;
-    this.#drift.setPrototypes(prototypesOf(clusterings.at(-1)));
+    this.#drift.setPrototypes(this.#clusterings.prototypes);
     this.#clusterIfDue();
   }
 
@@ -347,17 +255,6 @@ export class OnlineMemory {
       nextRow: this.#rows.nextRow,
       newRowCount: this.#newRowCount,
     };
-  }
-
-  #clustering(number: number | undefined): MemoryClustering {
-    const last = this.#clusterings.at(-1);
-    const { eps, minSamples } = this.#options.config;
-    if (last === undefined)
-      throw new NoClustersError(eps, minSamples, this.#rows.size);
-    if (number === undefined || number === 0) return last;
-    const found = this.#clusterings.find((one) => one.number === number);
-    if (found === undefined) throw new ClusteringGoneError(number, last.number);
-    return found;
   }
 
   /** Clusters where enough rows have changed: now, or when the least time since the last clustering is over. */
@@ -425,7 +322,7 @@ export class OnlineMemory {
       const made = await this.#clusterer.cluster({
         rows: this.#rows.sorted(),
         dimension,
-        before: this.#clusterings.at(-1),
+        before: this.#clusterings.last,
         eps,
         now: () => clock.now(),
         signal,
@@ -436,9 +333,9 @@ export class OnlineMemory {
         newRowCount,
       });
       this.#newRowCount -= newBefore;
-      this.#clusterings = [...this.#clusterings.slice(-1), made];
+      this.#clusterings.add(made);
       this.#error = undefined;
-      this.#drift.setPrototypes(prototypesOf(made));
+      this.#drift.setPrototypes(this.#clusterings.prototypes);
       measure("ok");
       return made;
     } catch (error) {
@@ -448,82 +345,6 @@ export class OnlineMemory {
       throw error;
     }
   }
-
-  #planFlush(waitMs: number): void {
-    this.#flushTimer ??= setTimeout(() => {
-      this.#flushTimer = undefined;
-      void this.#flush();
-    }, waitMs);
-  }
-
-  /** One write at a time; what changes meanwhile is written by the next. Never rejects. */
-  async #flush(): Promise<void> {
-    while (this.#flushing !== undefined) await this.#flushing;
-    if (!this.#rows.hasChanges) return;
-    this.#flushing = this.#flushNow().finally(() => {
-      this.#flushing = undefined;
-    });
-    await this.#flushing;
-  }
-
-  async #flushNow(): Promise<void> {
-    const { config, log, model } = this.#options;
-    try {
-      await this.#store.writeRows(this.#rows, this.#state());
-      if (this.#isStoreFailing)
-        log.info("memory rows reach the disk again", { memory: model.name });
-      this.#isStoreFailing = false;
-    } catch (error) {
-      // Rows stay marked as changed and are bounded by max_rows: trying again later loses nothing.
-      if (!this.#isStoreFailing)
-        log.error("memory rows could not be written, trying again", {
-          memory: model.name,
-          error,
-        });
-      this.#isStoreFailing = true;
-      if (!this.#isClosed) this.#planFlush(10 * config.flushMs);
-    }
-  }
-
-  #observeGauges(): readonly (() => void)[] {
-    const { telemetry, model, clock } = this.#options;
-    const attributes = { model: model.name };
-    const one = (read: () => number | undefined) => () => {
-      const value = read();
-      return value === undefined ? [] : [{ value, attributes }];
-    };
-    return [
-      telemetry.observe(
-        "reid.memory.rows",
-        one(() => this.#rows.size),
-      ),
-      telemetry.observe(
-        "reid.memory.clusters",
-        one(() => this.facts().clusterCount),
-      ),
-      telemetry.observe(
-        "reid.memory.outliers",
-        one(() => this.facts().outlierCount),
-      ),
-      telemetry.observe(
-        "reid.memory.drift",
-        one(() => this.#drift.drift()),
-      ),
-      telemetry.observe(
-        "reid.memory.clustering.age",
-        one(() => {
-          const at = this.#clusterings.at(-1)?.clusteredAtMs;
-          return at === undefined ? undefined : (clock.now() - at) / 1000;
-        }),
-      ),
-    ];
-  }
-}
-
-function prototypesOf(
-  clustering: MemoryClustering | undefined,
-): readonly Float32Array[] {
-  return clustering?.clusters.map((cluster) => cluster.prototype) ?? [];
 }
 
 function afterLast(rows: readonly MemoryRow[]): number {

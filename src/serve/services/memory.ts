@@ -13,7 +13,8 @@ import type { ReclusterRequest__Output } from "../generated/reid/v1/ReclusterReq
 import type { ReclusterResponse } from "../generated/reid/v1/ReclusterResponse.js";
 import type { MemoryCluster } from "../online-clusters.js";
 import { MemoryOffError } from "../online-errors.js";
-import type { MemoryFacts, OnlineMemory } from "../online-memory.js";
+import type { MemoryFacts } from "../online-memory-types.js";
+import type { OnlineMemory } from "../online-memory.js";
 import { encodingFrom } from "../requests.js";
 import { failureFrom } from "../status.js";
 import { rejectStream, rejectUnary, unary } from "./call.js";
