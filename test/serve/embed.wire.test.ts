@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { badCrops } from "../support/bad-items.js";
 import { realFolder, realMissing } from "../support/golden.js";
 import {
   noiseCrop,
@@ -81,63 +82,12 @@ describe("Embed", () => {
     );
   });
 
-  const broken: readonly (readonly [string, object, string, string])[] = [
-    ["no pixels", {}, "CROP_EMPTY", "crops[1].encoded"],
-    [
-      "zero bytes",
-      { encoded: Buffer.alloc(0) },
-      "CROP_EMPTY",
-      "crops[1].encoded",
-    ],
-    [
-      "text",
-      { encoded: Buffer.from("hello, I am text") },
-      "CROP_UNDECODABLE",
-      "crops[1].encoded",
-    ],
-    [
-      "too few raw bytes",
-      { raw: { ...noiseCrop(1).raw, data: Buffer.alloc(599) } },
-      "PIXELS_SIZE",
-      "crops[1].raw.data",
-    ],
-    [
-      "a stride shorter than a row",
-      { raw: { ...noiseCrop(1).raw, strideBytes: 29 } },
-      "PIXELS_SIZE",
-      "crops[1].raw.stride_bytes",
-    ],
-    [
-      "a side under 8 px",
-      { raw: { ...noiseCrop(1).raw, heightPx: 7, data: Buffer.alloc(210) } },
-      "CROP_TOO_SMALL",
-      "crops[1].raw.height_px",
-    ],
-    [
-      "a side over 4096 px",
-      { raw: { ...noiseCrop(1).raw, widthPx: 5000 } },
-      "CROP_TOO_LARGE",
-      "crops[1].raw.width_px",
-    ],
-    [
-      "no pixel format",
-      { raw: { ...noiseCrop(1).raw, format: 0 } },
-      "FIELD_INVALID",
-      "crops[1].raw.format",
-    ],
-    [
-      "a crop id of 129 bytes",
-      { ...noiseCrop(1), cropId: "x".repeat(129) },
-      "FIELD_INVALID",
-      "crops[1].crop_id",
-    ],
-  ];
-  for (const [what, crop, reason, field] of broken)
+  for (const { what, crop, reason, field } of badCrops)
     test(`fails one crop with ${what} and leaves its neighbours unharmed`, async () => {
       const alone = await embed([noiseCrop(1), noiseCrop(2)]);
       const { results } = await embed([noiseCrop(1), crop, noiseCrop(2)]);
       assert.equal(results[1].error?.reason, reason);
-      assert.equal(results[1].error?.field, field);
+      assert.equal(results[1].error?.field, `crops[1].${field}`);
       assert.equal(results[1].error?.code, 3);
       assert.deepEqual(
         features({ results: [results[0], results[2]] }),

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, describe, test } from "node:test";
+import { badInputs } from "../support/bad-items.js";
 import {
   noiseCrop,
   refused,
@@ -175,57 +176,28 @@ describe("Enroll", () => {
   });
 
   test("gives each item its own outcome and leaves the others unharmed", async () => {
-    const spoilt = unitFeature(3);
-    const numbers = new Float32Array(new Uint8Array(spoilt.f32le).buffer);
-    const withNumbers = (values: Float32Array) => ({
-      feature: { ...spoilt, f32le: Buffer.from(values.buffer) },
-    });
-    const nan = numbers.slice();
-    nan[5] = Number.NaN;
     const { results } = await enroll([
       { feature: unitFeature(4) },
-      withNumbers(nan),
-      withNumbers(numbers.map((value) => value * 2)),
-      withNumbers(new Float32Array(12)),
-      withNumbers(numbers.slice(0, 11)),
-      { feature: { ...spoilt, f32le: spoilt.f32le.subarray(0, 47) } },
-      { feature: { f32le: spoilt.f32le } },
-      { feature: { ...spoilt, values: [1] } },
-      { feature: { ...spoilt, model: { name: "door", version: 2 } } },
-      { crop: { encoded: Buffer.alloc(0) } },
+      ...badInputs.map(({ input }) => input),
       {},
       { feature: unitFeature(5), entry: { attributes: { "Not A Key": "1" } } },
       { feature: unitFeature(6), ttl: { seconds: "-1" } },
       { feature: unitFeature(7) },
     ]);
+    const wanted: readonly (readonly [string, string])[] = [
+      ["ok", ""],
+      ...badInputs.map(({ reason, field }) => [reason, `.${field}`] as const),
+      ["FIELD_INVALID", ""],
+      ["FIELD_INVALID", ".entry.attributes"],
+      ["FIELD_INVALID", ".ttl"],
+      ["ok", ""],
+    ];
     assert.deepEqual(
-      results.map(({ error }) => error?.reason ?? "ok"),
-      [
-        "ok",
-        "FEATURE_NOT_FINITE",
-        "FEATURE_NOT_UNIT",
-        "FEATURE_NOT_UNIT",
-        "FEATURE_DIMENSION",
-        "FEATURE_FORM",
-        "FEATURE_FORM",
-        "FEATURE_FORM",
-        "MODEL_MISMATCH",
-        "CROP_EMPTY",
-        "FIELD_INVALID",
-        "FIELD_INVALID",
-        "FIELD_INVALID",
-        "ok",
-      ],
-    );
-    assert.deepEqual(
-      [1, 4, 8, 9, 12].map((i) => results[i].error?.field),
-      [
-        "enrollments[1].feature",
-        "enrollments[4].feature",
-        "enrollments[8].feature.model",
-        "enrollments[9].crop.encoded",
-        "enrollments[12].ttl",
-      ],
+      results.map(({ error }) => [error?.reason ?? "ok", error?.field ?? ""]),
+      wanted.map(([reason, field], i) => [
+        reason,
+        reason === "ok" ? "" : `enrollments[${i}]${field}`,
+      ]),
     );
   });
 
@@ -322,20 +294,26 @@ describe("Search", () => {
   test("gives each query its own outcome", async () => {
     const { results } = await search([
       query,
+      ...badInputs.map(({ input }) => input),
       { entryId: "nobody" },
       {},
-      { crop: { encoded: Buffer.from("text") } },
-      { feature: { ...query.feature, model: { name: "door", version: 7 } } },
+      { ...query, queryId: "x".repeat(129) },
+      query,
     ]);
+    const wanted: readonly (readonly [string, string])[] = [
+      ["ok", ""],
+      ...badInputs.map(({ reason, field }) => [reason, `.${field}`] as const),
+      ["ENTRY_NOT_FOUND", ".entry_id"],
+      ["FIELD_INVALID", ""],
+      ["FIELD_INVALID", ".query_id"],
+      ["ok", ""],
+    ];
     assert.deepEqual(
-      results.map(({ error }) => error?.reason ?? "ok"),
-      [
-        "ok",
-        "ENTRY_NOT_FOUND",
-        "FIELD_INVALID",
-        "CROP_UNDECODABLE",
-        "MODEL_MISMATCH",
-      ],
+      results.map(({ error }) => [error?.reason ?? "ok", error?.field ?? ""]),
+      wanted.map(([reason, field], i) => [
+        reason,
+        reason === "ok" ? "" : `queries[${i}]${field}`,
+      ]),
     );
   });
 

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { after, before, describe, test } from "node:test";
 import { errorFromCall, type Client } from "#cli/client";
 import type { ReidError } from "#core/errors";
+import { badInputs } from "../support/bad-items.js";
 import {
   noiseCrop,
   refused,
@@ -164,64 +165,20 @@ describe("StreamEnroll", () => {
 
   test("gives each enrolment its own failure, with its path, and leaves the others unharmed", async () => {
     const gallery = await newGallery();
-    const { model, f32le } = unitFeature(1);
     const broken: readonly (readonly [object, string, string])[] = [
-      [{}, "FIELD_INVALID", "enrollment.item"],
-      [{ feature: { f32le } }, "FEATURE_FORM", "enrollment.item.feature"],
-      [
-        { feature: { model, f32le: f32le.subarray(4) } },
-        "FEATURE_DIMENSION",
-        "enrollment.item.feature",
-      ],
-      [
-        { feature: { model, f32le: Buffer.alloc(48) } },
-        "FEATURE_NOT_UNIT",
-        "enrollment.item.feature",
-      ],
-      [
-        { feature: { model, f32le: Buffer.alloc(48, 255) } },
-        "FEATURE_NOT_FINITE",
-        "enrollment.item.feature",
-      ],
-      [
-        { feature: { f32le, model: { name: "door", version: 2 } } },
-        "MODEL_MISMATCH",
-        "enrollment.item.feature.model",
-      ],
+      ...badInputs.map(
+        ({ input, reason, field }) => [input, reason, `.${field}`] as const,
+      ),
+      [{}, "FIELD_INVALID", ""],
       [
         { feature: unitFeature(1), ttl: { seconds: "-1" } },
         "FIELD_INVALID",
-        "enrollment.item.ttl",
+        ".ttl",
       ],
       [
         { feature: unitFeature(1), entry: { attributes: { "No Key": "1" } } },
         "FIELD_INVALID",
-        "enrollment.item.entry.attributes",
-      ],
-      [
-        { crop: { encoded: Buffer.alloc(0) } },
-        "CROP_EMPTY",
-        "enrollment.item.crop.encoded",
-      ],
-      [
-        { crop: { encoded: Buffer.from("no picture") } },
-        "CROP_UNDECODABLE",
-        "enrollment.item.crop.encoded",
-      ],
-      [
-        { crop: { raw: { ...noiseCrop(1).raw, widthPx: 7 } } },
-        "CROP_TOO_SMALL",
-        "enrollment.item.crop.raw.width_px",
-      ],
-      [
-        { crop: { raw: { ...noiseCrop(1).raw, widthPx: 5000 } } },
-        "CROP_TOO_LARGE",
-        "enrollment.item.crop.raw.width_px",
-      ],
-      [
-        { crop: { raw: { ...noiseCrop(1).raw, heightPx: 19 } } },
-        "PIXELS_SIZE",
-        "enrollment.item.crop.raw.data",
+        ".entry.attributes",
       ],
     ];
     const talk = new Conversation(wire.client, [
@@ -241,7 +198,7 @@ describe("StreamEnroll", () => {
     for (const [i, [, reason, field]] of broken.entries())
       assert.deepEqual(
         [failures.get(String(i))?.reason, failures.get(String(i))?.field],
-        [reason, field],
+        [reason, `enrollment.item${field}`],
       );
     assert.equal(failures.get("99")?.reason, "FIELD_INVALID");
     assert.deepEqual(
