@@ -2,10 +2,8 @@ import { ClosedError, type ReidError } from "#core/errors";
 
 import {
   EntryNotFoundError,
-  FeatureDimensionError,
   GalleryBusyError,
   GalleryNotFoundError,
-  SequenceAheadError,
 } from "./errors.js";
 import type { Filter } from "./filter.js";
 import { requireConditions } from "./entry-changes.js";
@@ -47,6 +45,7 @@ import { listIdentities, type IdentitiesPage } from "./identities.js";
 import { hnswDefaults, indexKinds, type IndexSpec } from "./index-kinds.js";
 import { ReadWriteGate } from "./read-write-gate.js";
 import { storedFeatures } from "./remeasure.js";
+import { checkQueries, checkSequence } from "./search-checks.js";
 import type { VectorIndex } from "./vector-index.js";
 import { continuedRecord } from "./restoring.js";
 import { WriteQueue, type PendingWrite } from "./write-queue.js";
@@ -153,16 +152,10 @@ export class Gallery {
   async search(request: SearchRequest): Promise<SearchOutcome> {
     this.#assertOpen();
     const { dimension } = this.#record;
-    const { queries, minSequence = 0, freshness } = request;
-    if (queries.length % dimension !== 0)
-      throw new FeatureDimensionError(this.name, dimension, queries.length);
+    const { minSequence = 0, freshness } = request;
+    checkQueries(this.#record, request);
     // An acknowledged write is seen by every later read: only the index itself may have to be waited for.
-    if (minSequence > this.#record.sequence)
-      throw new SequenceAheadError(
-        this.name,
-        minSequence,
-        this.#record.sequence,
-      );
+    checkSequence(this.#record, request);
     if (freshness === "indexed") await this.#index.indexed(minSequence);
     return this.#gate.read(async () => {
       this.#assertOpen();

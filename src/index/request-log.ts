@@ -1,21 +1,16 @@
-import { createHash } from "node:crypto";
-
 import type { Clock } from "#core/clock";
 import type { Store, Table, Writer } from "#core/store";
 
-import { RequestIdReusedError } from "./errors.js";
+import {
+  fieldBytes,
+  RequestTurns,
+  responseKept,
+  type IdentifiedRequest,
+} from "./request-turns.js";
 import { Turns } from "./turns.js";
 
 /** Puts the response of a request into the write's own transaction. */
 export type KeepResponse = (writer: Writer, response: Uint8Array) => void;
-
-/** A request that carries an id. */
-export interface IdentifiedRequest {
-  /** The caller's UUID. */
-  readonly requestId: string;
-  /** The method's path and the request's bytes: the same id with others is refused. */
-  readonly request: Uint8Array;
-}
 
 /** Responses kept for 24 h by request id, in the transaction of the write they answer. */
 export interface RequestLog {
@@ -55,7 +50,7 @@ export class StoreRequestLog implements RequestLog {
   readonly #table: Table<KeptResponse>;
   /** [keptAtMs, request id]: what is old is found without reading what is not. */
   readonly #times: Table<Uint8Array>;
-  readonly #underWay = new Map<string, Promise<Uint8Array>>();
+  readonly #turns = new RequestTurns();
 
   constructor(store: Store, clock: Clock) {
     this.#store = store;
@@ -69,33 +64,17 @@ export class StoreRequestLog implements RequestLog {
     call: (keep: KeepResponse) => Promise<Uint8Array>,
   ): Promise<Uint8Array> {
     if (identified === undefined) return call(() => undefined);
-    const { requestId, request } = identified;
-    // The same id twice at once: the second waits, and then finds the response or tries for itself.
-    let before: Promise<Uint8Array> | undefined;
-    while ((before = this.#underWay.get(requestId)) !== undefined)
-      await before.catch(() => undefined);
-    const requestHash = createHash("sha256").update(request).digest("hex");
-    const kept = this.#table.get(requestId);
-    const now = this.#clock.now();
-    if (kept !== undefined && now - kept.keptAtMs < keptForMs) {
-      if (kept.requestHash !== requestHash)
-        throw new RequestIdReusedError(requestId);
-      return kept.response;
-    }
-    const calling = call((writer, response) => {
-      writer.put(this.#table, requestId, {
-        requestHash,
-        response,
-        keptAtMs: now,
+    return this.#turns.inTurn(identified, async (mark) => {
+      const { requestId, requestHash } = mark;
+      const kept = this.#table.get(requestId);
+      const keptAtMs = this.#clock.now();
+      if (kept !== undefined && keptAtMs - kept.keptAtMs < keptForMs)
+        return responseKept(kept, mark);
+      return call((writer, response) => {
+        writer.put(this.#table, requestId, { requestHash, response, keptAtMs });
+        writer.put(this.#times, [keptAtMs, requestId], new Uint8Array());
       });
-      writer.put(this.#times, [now, requestId], new Uint8Array());
     });
-    this.#underWay.set(requestId, calling);
-    try {
-      return await calling;
-    } finally {
-      this.#underWay.delete(requestId);
-    }
   }
 
   write(action: (writer: Writer) => void): Promise<void> {
@@ -109,8 +88,7 @@ export class StoreRequestLog implements RequestLog {
    * @returns     how many were removed
    */
   async forget(name: string): Promise<number> {
-    const text = Buffer.from(name);
-    const field = Buffer.concat([lengthPrefix(text.length), text]);
+    const field = fieldBytes(name);
     const turns = new Turns(scannedAtOnce);
     let removed = 0;
     let found: { readonly id: string; readonly keptAtMs: number }[] = [];
@@ -151,15 +129,4 @@ export class StoreRequestLog implements RequestLog {
       });
     }
   }
-}
-
-/** How protobuf writes a length. */
-function lengthPrefix(length: number): Uint8Array {
-  const bytes: number[] = [];
-  let rest = length;
-  while (rest >= 128) {
-    bytes.push((rest % 128) + 128);
-    rest = Math.floor(rest / 128);
-  }
-  return Uint8Array.from([...bytes, rest]);
 }

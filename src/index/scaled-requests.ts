@@ -1,16 +1,19 @@
-import { createHash } from "node:crypto";
-
 import type { Clock } from "#core/clock";
 import { UniqueViolation, type Postgres } from "#core/postgres";
 import type { Writer } from "#core/store";
 
-import { RequestIdReusedError } from "./errors.js";
 import {
   keptForMs,
-  type IdentifiedRequest,
   type KeepResponse,
   type RequestLog,
 } from "./request-log.js";
+import {
+  fieldBytes,
+  RequestTurns,
+  responseKept,
+  type IdentifiedRequest,
+  type RequestMark,
+} from "./request-turns.js";
 import { RequestTakenError } from "./scaled-errors.js";
 import { SqlWriter } from "./scaled-writer.js";
 
@@ -21,7 +24,7 @@ const triesAtMost = 3;
 export class ScaledRequestLog implements RequestLog {
   readonly #postgres: Postgres;
   readonly #clock: Clock;
-  readonly #underWay = new Map<string, Promise<Uint8Array>>();
+  readonly #turns = new RequestTurns();
 
   constructor(postgres: Postgres, clock: Clock) {
     this.#postgres = postgres;
@@ -33,21 +36,7 @@ export class ScaledRequestLog implements RequestLog {
     call: (keep: KeepResponse) => Promise<Uint8Array>,
   ): Promise<Uint8Array> {
     if (identified === undefined) return call(() => undefined);
-    const { requestId, request } = identified;
-    let before: Promise<Uint8Array> | undefined;
-    while ((before = this.#underWay.get(requestId)) !== undefined)
-      await before.catch(() => undefined);
-    const answering = this.#answer(
-      requestId,
-      createHash("sha256").update(request).digest("hex"),
-      call,
-    );
-    this.#underWay.set(requestId, answering);
-    try {
-      return await answering;
-    } finally {
-      this.#underWay.delete(requestId);
-    }
+    return this.#turns.inTurn(identified, (mark) => this.#answer(mark, call));
   }
 
   write(action: (writer: Writer) => void): Promise<void> {
@@ -58,6 +47,18 @@ export class ScaledRequestLog implements RequestLog {
     });
   }
 
+  /**
+   * Removes every response that names something: the same id then makes its call again.
+   *
+   * @param name  as a string field of a protobuf message holds it
+   */
+  async forget(name: string): Promise<void> {
+    await this.#postgres.query(
+      "DELETE FROM requests WHERE position($1::bytea IN response) > 0",
+      [fieldBytes(name)],
+    );
+  }
+
   async sweep(): Promise<void> {
     await this.#postgres.query("DELETE FROM requests WHERE kept_at_ms <= $1", [
       Math.round(this.#clock.now()) - keptForMs,
@@ -65,20 +66,15 @@ export class ScaledRequestLog implements RequestLog {
   }
 
   async #answer(
-    requestId: string,
-    requestHash: string,
+    mark: RequestMark,
     call: (keep: KeepResponse) => Promise<Uint8Array>,
   ): Promise<Uint8Array> {
     for (let tries = 1; ; tries++) {
-      const kept = await this.#kept(requestId);
-      if (kept !== undefined) {
-        if (kept.request_hash !== requestHash)
-          throw new RequestIdReusedError(requestId);
-        return kept.response;
-      }
+      const kept = await this.#kept(mark.requestId);
+      if (kept !== undefined) return responseKept(kept, mark);
       try {
         return await call((writer, response) =>
-          this.#keep(writer, { requestId, requestHash, response }),
+          this.#keep(writer, { ...mark, response }),
         );
       } catch (error) {
         // Another server was first: its write is committed, ours was rolled back.
@@ -90,12 +86,12 @@ export class ScaledRequestLog implements RequestLog {
 
   async #kept(
     requestId: string,
-  ): Promise<{ request_hash: string; response: Buffer } | undefined> {
+  ): Promise<{ requestHash: string; response: Buffer } | undefined> {
     const [kept] = await this.#postgres.query<{
-      request_hash: string;
+      requestHash: string;
       response: Buffer;
     }>(
-      "SELECT request_hash, response FROM requests WHERE request_id = $1 AND kept_at_ms > $2",
+      'SELECT request_hash AS "requestHash", response FROM requests WHERE request_id = $1 AND kept_at_ms > $2',
       [requestId, Math.round(this.#clock.now()) - keptForMs],
     );
     return kept;
@@ -103,11 +99,7 @@ export class ScaledRequestLog implements RequestLog {
 
   #keep(
     writer: Writer,
-    kept: {
-      readonly requestId: string;
-      readonly requestHash: string;
-      readonly response: Uint8Array;
-    },
+    kept: RequestMark & { readonly response: Uint8Array },
   ): void {
     const now = Math.round(this.#clock.now());
     const sql = SqlWriter.of(writer);

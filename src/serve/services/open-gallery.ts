@@ -1,5 +1,5 @@
 import type { Gallery } from "#index/galleries";
-import type { IdentifiedRequest } from "#index/request-log";
+import type { IdentifiedRequest } from "#index/request-turns";
 import { requestIdFrom, requireName } from "../fields.js";
 import { galleryToWire } from "../gallery-requests.js";
 import type { Gallery as WireGallery } from "../generated/reid/v1/Gallery.js";

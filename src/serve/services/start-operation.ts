@@ -1,4 +1,4 @@
-import type { IdentifiedRequest } from "#index/request-log";
+import type { IdentifiedRequest } from "#index/request-turns";
 import type { Operation as WireOperation } from "../generated/reid/v1/Operation.js";
 import type { WithOperation } from "../operation-types.js";
 import type { ServiceContext } from "./context.js";
