@@ -2,7 +2,7 @@
 # A PostgreSQL and a Milvus for the tests of scale-out, both of this checkout's own: nothing outside out/ is touched.
 #
 #   build/scale-out.sh up     installs what is missing, starts both, waits until they answer
-#   build/scale-out.sh test   up, the suite of test/scale-out, down
+#   build/scale-out.sh test   up, the suite of test/scale-out and the wire tests of galleries, down
 #   build/scale-out.sh down   stops both and removes their data
 #
 # PostgreSQL is Debian's (postgresql); Milvus is the standalone server in the wheel `milvus` of PyPI.
@@ -102,6 +102,10 @@ run_tests() {
   up
   REID_TEST_POSTGRES=$url REID_TEST_MILVUS=127.0.0.1:$milvus_port \
     node --test --test-reporter=./build/quiet-reporter.js --test-concurrency=1 dist/test/scale-out/*.test.js
+  # What the API promises over the wire holds on both engines: the same files once more.
+  REID_TEST_ENGINE=scaled REID_TEST_POSTGRES=$url REID_TEST_MILVUS=127.0.0.1:$milvus_port \
+    node --test --test-reporter=./build/quiet-reporter.js --test-concurrency=1 \
+    dist/test/serve/{gallery,entries,search,identify,stream-enroll,update-gallery,forget,operations,backups}.wire.test.js
 }
 
 case "${1:-}" in

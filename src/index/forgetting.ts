@@ -10,6 +10,13 @@ import type { Row } from "./gallery-rows.js";
 import type { StoreRequestLog } from "./request-log.js";
 import { Tombstones } from "./tombstones.js";
 
+/** An entry that was forgotten, as far as others than its gallery can tell it. */
+export interface ForgottenRow {
+  readonly cameraId: string;
+  /** Empty: unknown. */
+  readonly trackId: string;
+}
+
 /** What a forgetting has taken away. */
 export interface Forgotten {
   readonly receiptId: string;
@@ -21,7 +28,7 @@ export interface Forgotten {
   /** Galleries that held it, with the number of their entries. */
   readonly galleries: ReadonlyMap<string, number>;
   /** The entries as they were, without features and crops: by them the memory finds its rows. */
-  readonly rows: readonly Row[];
+  readonly rows: readonly ForgottenRow[];
 }
 
 /** Where an identity is forgotten. */

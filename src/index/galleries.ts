@@ -1,3 +1,4 @@
+import type { ForgottenRow } from "./forgetting.js";
 import type { Gallery as EmbeddedGallery } from "./gallery.js";
 import type { RestoreOptions } from "./gallery-restore.js";
 import type { GalleryStore } from "./gallery-store.js";
@@ -21,14 +22,18 @@ export type Gallery = Pick<
   | "listIdentities"
   | "updateEntries"
   | "deleteEntries"
-  | "rowsOf"
   | "snapshot"
   | "snapshotState"
   | "wantedIndex"
   | "update"
   | "keepIndex"
   | "rebuild"
->;
+> & {
+  /** The entries of an identity, by which the memory finds its rows. */
+  rowsOf(
+    identity: string,
+  ): readonly ForgottenRow[] | Promise<readonly ForgottenRow[]>;
+};
 
 /** What a server asks of its galleries, whichever engines hold them; each method's contract is `GalleryStore`'s. */
 export interface Galleries extends Pick<

@@ -1,3 +1,5 @@
+import { isDeepStrictEqual } from "node:util";
+
 import type { GalleryRecord } from "./gallery-records.js";
 import type { GalleryChanges } from "./gallery-types.js";
 import { flatSpec, hnswDefaults, type IndexSpec } from "./index-kinds.js";
@@ -30,11 +32,20 @@ export function changedRecord(
   };
   if (index === undefined) return changed;
   const { autoIndex: _auto, nextIndex: _next, ...rest } = changed;
-  const next = index === "auto" ? automaticIndex(size) : index;
-  const isSame = JSON.stringify(next) === JSON.stringify(record.index);
+  return { ...rest, ...indexWish(record.index, index, size) };
+}
+
+/** What a record says of the index that it is to have, beside the one that it has. */
+export function indexWish(
+  present: IndexSpec,
+  wanted: IndexSpec | "auto",
+  size: GallerySize,
+): { readonly autoIndex?: true; readonly nextIndex?: IndexSpec } {
+  const next = wanted === "auto" ? automaticIndex(size) : wanted;
+  // Not by its text: PostgreSQL keeps the keys of JSON in an order of its own.
+  const isSame = isDeepStrictEqual(next, present);
   return {
-    ...rest,
-    ...(index === "auto" ? { autoIndex: true } : {}),
+    ...(wanted === "auto" ? { autoIndex: true } : {}),
     ...(isSame ? {} : { nextIndex: next }),
   };
 }

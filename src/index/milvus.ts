@@ -1,3 +1,5 @@
+import { setTimeout as delay } from "node:timers/promises";
+
 import type * as Sdk from "@zilliz/milvus2-sdk-node";
 import type { MilvusClient, ResStatus } from "@zilliz/milvus2-sdk-node";
 
@@ -5,6 +7,7 @@ import { parseAddress, showAddress } from "#core/address";
 import { PackageMissingError } from "#core/postgres-errors";
 
 import type { IndexSpec } from "./index-kinds.js";
+import { milvusEffort, milvusIndexOf } from "./milvus-index.js";
 import { MilvusUnavailableError } from "./scaled-errors.js";
 
 /** Settings of the connection. */
@@ -56,6 +59,9 @@ export const milvusLimit = 16_384;
 
 /** Stands for a time that is not known: before every Timestamp that protobuf can write, and exact as a number. */
 export const noTime = -900_000_000_000_000_000;
+
+/** Between two looks at an index that is being built. */
+const pollMs = 100;
 
 const door = "@zilliz/milvus2-sdk-node";
 
@@ -155,7 +161,7 @@ export class Milvus {
         collection_name: name,
         field_name: "feature",
         metric_type: "IP",
-        ...indexOf(spec),
+        ...milvusIndexOf(spec, dimension),
       }),
     );
     await this.#call("load a collection", () =>
@@ -201,7 +207,10 @@ export class Milvus {
         data: [...queries] as never,
         limit,
         output_fields: ["id"],
-        params: searchOf(search),
+        params: milvusEffort(search.spec, {
+          ...{ limit, effort: search.effort },
+          dimension: queries[0].length,
+        }),
         ...(expression === "" ? {} : { filter: expression }),
         ...(consistency === "strong"
           ? {}
@@ -238,6 +247,38 @@ export class Milvus {
     );
   }
 
+  /**
+   * Waits until what a collection holds is on disk and in its index; what comes meanwhile need not be.
+   *
+   * @throws {MilvusUnavailableError} @throws the signal's reason
+   */
+  async built(name: string, signal?: AbortSignal): Promise<void> {
+    const client = this.#client;
+    await this.#call("flush a collection", () =>
+      client.flushSync({ collection_names: [name] }),
+    );
+    for (;;) {
+      signal?.throwIfAborted();
+      const { index_descriptions: indexes } = await this.#call(
+        "look at an index",
+        () => client.describeIndex({ collection_name: name }),
+      );
+      if (indexes.every(({ state }) => state === "Finished")) return;
+      await delay(pollMs, undefined, { ...(signal && { signal }) });
+    }
+  }
+
+  /** Asks for what was removed to leave the files of a collection; Milvus does so in its own time. */
+  async compact(name: string): Promise<void> {
+    const client = this.#client;
+    await this.#call("flush a collection", () =>
+      client.flushSync({ collection_names: [name] }),
+    );
+    await this.#call("compact a collection", () =>
+      client.compact({ collection_name: name }),
+    );
+  }
+
   async close(): Promise<void> {
     await this.#client.closeConnection();
   }
@@ -270,26 +311,4 @@ function statusOf(answer: unknown): ResStatus | undefined {
   if (typeof answer !== "object" || answer === null) return undefined;
   if ("status" in answer) return answer.status as ResStatus;
   return "error_code" in answer ? (answer as ResStatus) : undefined;
-}
-
-function indexOf(spec: IndexSpec): {
-  index_type: string;
-  params: Record<string, number>;
-} {
-  return spec.kind === "hnsw"
-    ? {
-        index_type: "HNSW",
-        params: { M: spec.m, efConstruction: spec.efConstruction },
-      }
-    : { index_type: "FLAT", params: {} };
-}
-
-function searchOf({
-  spec,
-  limit,
-  effort,
-}: MilvusSearch): Record<string, number> {
-  return spec.kind === "hnsw"
-    ? { ef: Math.max(limit, effort ?? spec.efSearch) }
-    : {};
 }

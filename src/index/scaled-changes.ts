@@ -27,6 +27,30 @@ export interface SelectedEntry {
   readonly attributes: Readonly<Record<string, string>>;
 }
 
+/** An entry as a forgetting finds it: by camera and track the memory finds its rows. */
+export interface ForgottenEntry {
+  readonly entryId: string;
+  readonly sequence: number;
+  readonly identity: string;
+  readonly cameraId: string;
+  readonly trackId: string;
+  readonly hasCrop: boolean;
+}
+
+/** Every entry of an identity, those whose time is over too. */
+export function entriesOfIdentity(
+  session: Session,
+  number: number,
+  identity: string,
+): Promise<readonly ForgottenEntry[]> {
+  return session.query<ForgottenEntry & Readonly<Record<string, unknown>>>(
+    `SELECT entry_id AS "entryId", sequence, identity, camera_id AS "cameraId",
+       track_id AS "trackId", crop IS NOT NULL AS "hasCrop"
+     FROM entries WHERE gallery = $1 AND identity = $2 ORDER BY sequence`,
+    [number, identity],
+  );
+}
+
 /** A selector as a condition; its values begin with `$3`. */
 function selected(selector: EntrySelector): SqlCondition {
   if ("entryIds" in selector)

@@ -28,16 +28,18 @@ export async function lockGallery(
   return row.record;
 }
 
-/** Writes the record back. */
+/** Writes the record back. @returns it, as it is now */
 export async function putRecord(
   session: Session,
   number: number,
   record: ScaledRecord,
-): Promise<void> {
+): Promise<ScaledRecord> {
+  const written = { ...record, revision: (record.revision ?? 0) + 1 };
   await session.query("UPDATE galleries SET record = $2 WHERE number = $1", [
     number,
-    JSON.stringify(record),
+    JSON.stringify(written),
   ]);
+  return written;
 }
 
 /** What is there under some entry ids. */

@@ -18,6 +18,10 @@ export interface ScaledContext {
   readonly exactBelow: number;
   /** Entries that Milvus may lack before writes slow down. */
   readonly tail: number;
+  /** An automatic index is flat below so many entries. */
+  readonly flatBelow: number;
+  /** Told that a gallery with an automatic index has outgrown it. */
+  readonly onOutgrown: (gallery: string) => void;
   readonly onExpire: (gallery: string, entries: number) => void;
   readonly newEntryId: () => string;
 }

@@ -17,9 +17,9 @@ export class MilvusUnavailableError extends ReidError<{
   }
 }
 
-/** A call that only the embedded engine can serve. */
+/** A call that only the embedded engines can serve: PostgreSQL and Milvus have tools of their own for it. */
 export class EngineUnsupportedError extends ReidError<{ what: string }> {
-  readonly code = "UNSUPPORTED";
+  readonly code = "ENGINE_UNSUPPORTED";
   readonly kind = "unimplemented";
 
   /** @param instead  what to do on Milvus and PostgreSQL */

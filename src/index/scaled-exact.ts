@@ -114,7 +114,7 @@ export async function compareAll(
 }
 
 /** Inner product, rounded to float32 as an index' is. */
-function product(a: Float32Array, b: Float32Array): number {
+export function product(a: Float32Array, b: Float32Array): number {
   let sum = 0;
   for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
   return Math.fround(sum);

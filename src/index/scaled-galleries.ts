@@ -17,17 +17,19 @@ import type {
   GallerySpec,
   InTransaction,
 } from "./gallery-types.js";
-import { hnswDefaults } from "./index-kinds.js";
+import { flatSpec, hnswDefaults } from "./index-kinds.js";
 import { Milvus, type MilvusOptions } from "./milvus.js";
 import type { PostgresOptions } from "#core/postgres";
 import type { ScaledContext } from "./scaled-context.js";
 import { EngineUnsupportedError } from "./scaled-errors.js";
+import { forgetScaled } from "./scaled-forgetting.js";
 import { ScaledGallery } from "./scaled-gallery.js";
 import { ScaledOutbox } from "./scaled-outbox.js";
 import {
   collectionOf,
   descriptionOf,
   selectGalleries,
+  strayCollections,
   type ScaledRecord,
   type ScaledState,
 } from "./scaled-records.js";
@@ -45,6 +47,10 @@ export interface ScaledGalleriesOptions {
   readonly exactBelow?: number;
   /** Entries that Milvus may lack before writes slow down. Default 20,000. */
   readonly tail?: number;
+  /** An automatic index is flat below so many entries. Default 20,000. */
+  readonly flatBelow?: number;
+  /** Told once by each server that a gallery with an automatic index has outgrown it; default: it stays as it is. */
+  readonly onOutgrown?: (gallery: string) => void;
   /** Default 256. */
   readonly maxGalleries?: number;
   /** Told how many entries a write has deleted because their time was over. */
@@ -61,6 +67,8 @@ const outboxEveryMs = 1000;
 /** The galleries of one deployment: PostgreSQL holds the truth, Milvus an index over it, servers hold nothing. */
 export class ScaledGalleries implements Galleries {
   readonly requests: ScaledRequestLog;
+  /** For what servers share beside their galleries; closed with them. */
+  readonly postgres: Postgres;
   readonly #context: ScaledContext;
   readonly #maxGalleries: number;
   readonly #galleries = new Map<number, ScaledGallery>();
@@ -70,6 +78,7 @@ export class ScaledGalleries implements Galleries {
   private constructor(context: ScaledContext, maxGalleries: number) {
     this.#context = context;
     this.#maxGalleries = maxGalleries;
+    this.postgres = context.postgres;
     this.requests = new ScaledRequestLog(context.postgres, context.clock);
     const every = (ms: number, what: string, work: () => Promise<void>) => {
       const timer = setInterval(() => {
@@ -107,13 +116,15 @@ export class ScaledGalleries implements Galleries {
           outbox: new ScaledOutbox({ postgres, milvus, deployment, log }),
           exactBelow: options.exactBelow ?? 20_000,
           tail: options.tail ?? 20_000,
+          flatBelow: options.flatBelow ?? 20_000,
+          onOutgrown: options.onOutgrown ?? (() => undefined),
           onExpire: options.onExpire ?? (() => undefined),
           newEntryId: options.newEntryId ?? (() => ulid(clock.now())),
         },
         options.maxGalleries ?? 256,
       );
-      for (const gallery of await galleries.list())
-        await galleries.#refill(gallery);
+      for (const { number } of await galleries.list())
+        await galleries.#context.outbox.heal(number);
       return galleries;
     } catch (error) {
       await milvus?.close();
@@ -201,13 +212,26 @@ export class ScaledGalleries implements Galleries {
 
   async delete(name: string): Promise<void> {
     this.#assertOpen();
-    const { postgres, outbox, log } = this.#context;
+    const { postgres, outbox, deployment, log } = this.#context;
     await postgres.transaction(async (session) => {
-      const [gone] = await session.query<{ number: number }>(
-        "DELETE FROM galleries WHERE name = $1 RETURNING number",
-        [name],
-      );
+      const [gone] = await session.query<{
+        number: number;
+        record: ScaledRecord;
+      }>("DELETE FROM galleries WHERE name = $1 RETURNING number, record", [
+        name,
+      ]);
       if (gone === undefined) throw new GalleryNotFoundError(name);
+      const { generation } = gone.record;
+      await session.query(
+        "INSERT INTO dropped_collections (name, gallery) SELECT name, $1 FROM unnest($2::text[]) AS name ON CONFLICT DO NOTHING",
+        [
+          gone.number,
+          [
+            collectionOf(deployment, gone.number, generation),
+            ...strayCollections(deployment, gone.number, gone.record),
+          ],
+        ],
+      );
       await session.query("INSERT INTO dropped (gallery) VALUES ($1)", [
         gone.number,
       ]);
@@ -221,12 +245,14 @@ export class ScaledGalleries implements Galleries {
     });
   }
 
-  /** @throws {EngineUnsupportedError} */
-  async forget(): Promise<Forgotten> {
-    throw new EngineUnsupportedError(
-      "ForgetIdentity",
-      "delete the identity's entries with DeleteEntries, and its rows from PostgreSQL's backups",
-    );
+  /** @throws {GalleryNotFoundError} @throws {DatabaseUnavailableError} */
+  async forget(identity: string, gallery?: string): Promise<Forgotten> {
+    const galleries =
+      gallery === undefined ? await this.list() : [await this.get(gallery)];
+    return forgetScaled(this.#context, identity, {
+      ...{ galleries, gallery: gallery ?? "" },
+      requests: this.requests,
+    });
   }
 
   async sweep(): Promise<void> {
@@ -264,10 +290,9 @@ export class ScaledGalleries implements Galleries {
       model: spec.model,
       dimension: spec.dimension,
       modelPolicy: spec.modelPolicy ?? "pinned",
-      index:
-        spec.index === undefined || spec.index === "auto"
-          ? hnswDefaults
-          : spec.index,
+      ...(spec.index === "auto"
+        ? { index: flatSpec, autoIndex: true as const }
+        : { index: spec.index ?? hnswDefaults }),
       cropRetention: spec.cropRetention ?? "none",
       defaultTtlMs: spec.defaultTtlMs ?? null,
       maxEntries: spec.maxEntries ?? 1_000_000,
@@ -277,25 +302,6 @@ export class ScaledGalleries implements Galleries {
       entryCount: 0,
       identityCount: 0,
     };
-  }
-
-  /** Milvus is an index over PostgreSQL: a collection that is gone, with its server's disk say, is filled again. */
-  async #refill(gallery: ScaledGallery): Promise<void> {
-    const { postgres, milvus, deployment, log } = this.#context;
-    const collection = collectionOf(deployment, gallery.number);
-    const { index, dimension, entryCount } = gallery.describe();
-    if (!(await milvus.has(collection))) {
-      log.warn("a gallery's collection is gone from Milvus: filling it again", {
-        gallery: gallery.name,
-        entries: entryCount,
-      });
-      // First: a server that dies here leaves a gallery that is searched exactly, not one without entries.
-      await postgres.query(
-        "INSERT INTO outbox (gallery, sequence, removed) SELECT gallery, sequence, FALSE FROM entries WHERE gallery = $1 ON CONFLICT DO NOTHING",
-        [gallery.number],
-      );
-    }
-    await milvus.ensure(collection, index, dimension);
   }
 
   #seen(state: ScaledState): ScaledGallery {

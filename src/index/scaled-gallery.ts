@@ -3,17 +3,11 @@ import { setTimeout as delay } from "node:timers/promises";
 import { ClosedError } from "#core/errors";
 import { inTransaction, type Session } from "#core/postgres";
 
-import {
-  EntryNotFoundError,
-  FeatureDimensionError,
-  GalleryNotFoundError,
-  SequenceAheadError,
-} from "./errors.js";
+import { EntryNotFoundError, GalleryNotFoundError } from "./errors.js";
 import { requireConditions } from "./entry-changes.js";
 import type { Filter } from "./filter.js";
 import type { Gallery } from "./galleries.js";
 import { featureFromBytes } from "./gallery-records.js";
-import type { Row } from "./gallery-rows.js";
 import type { SnapshotState } from "./gallery-snapshots.js";
 import type {
   DeleteOutcome,
@@ -30,20 +24,27 @@ import type {
   IdentityPage,
   InTransaction,
   QueryHits,
+  RebuildOptions,
   SearchOutcome,
   SearchRequest,
   UpdateOutcome,
 } from "./gallery-types.js";
 import type { IndexSpec } from "./index-kinds.js";
 import type { IdentitiesPage } from "./identities.js";
+import { milvusIndexOf } from "./milvus-index.js";
 import {
+  entriesOfIdentity,
   identitiesPage,
   selectEntries,
   updateSelected,
+  type ForgottenEntry,
   type Living,
 } from "./scaled-changes.js";
 import type { ScaledContext } from "./scaled-context.js";
-import { EngineUnsupportedError } from "./scaled-errors.js";
+import {
+  EngineUnsupportedError,
+  MilvusUnavailableError,
+} from "./scaled-errors.js";
 import { sqlFrom } from "./scaled-filter.js";
 import { searchScaledGroups } from "./scaled-groups.js";
 import {
@@ -54,13 +55,16 @@ import {
   type ScaledRecord,
   type ScaledState,
 } from "./scaled-records.js";
+import { rebuildCollection } from "./scaled-rebuild.js";
 import { locks } from "./scaled-schema.js";
 import {
   searchScaled,
   type ScaledHits,
   type ScaledScope,
 } from "./scaled-search.js";
+import { changedScaled, wantedIndexOf } from "./scaled-update.js";
 import { ScaledWrites } from "./scaled-writes.js";
+import { checkQueries, checkSequence } from "./search-checks.js";
 
 const pollMs = 20;
 
@@ -70,6 +74,8 @@ export class ScaledGallery implements Gallery {
   readonly #writes: ScaledWrites;
   #state: ScaledState;
   #isClosed = false;
+  /** Said once: what comes of it is the listener's. */
+  #isOutgrown = false;
 
   /** Used by `ScaledGalleries`. */
   constructor(context: ScaledContext, state: ScaledState) {
@@ -78,12 +84,7 @@ export class ScaledGallery implements Gallery {
     this.#writes = new ScaledWrites(context, {
       number: state.number,
       name: state.record.name,
-      onCommitted: (record) =>
-        this.see({
-          number: state.number,
-          record,
-          oldestWaiting: this.#state.oldestWaiting ?? record.sequence,
-        }),
+      onCommitted: (record) => this.#committed(record),
     });
   }
 
@@ -101,15 +102,15 @@ export class ScaledGallery implements Gallery {
     return { sequence: 0, takenAtMs: undefined };
   }
 
-  /** Milvus looks after its indexes itself. */
+  /** What the index is to be rebuilt to; undefined: it is as it should be. */
   get wantedIndex(): IndexSpec | undefined {
-    return undefined;
+    return wantedIndexOf(this.#state.record, this.#context.flatBelow);
   }
 
   /** Takes note of a state that a statement has found; an older one than is known changes nothing. */
   see(state: ScaledState): void {
-    if (state.record.sequence >= this.#state.record.sequence)
-      this.#state = state;
+    const { revision = 0 } = this.#state.record;
+    if ((state.record.revision ?? 0) >= revision) this.#state = state;
   }
 
   /** The gallery as this server last saw it: at the latest when it was looked up. */
@@ -140,25 +141,26 @@ export class ScaledGallery implements Gallery {
 
   async search(request: SearchRequest): Promise<SearchOutcome> {
     this.#assertOpen();
-    const { number } = this.#state;
-    const { dimension } = this.#state.record;
-    const { queries, minSequence = 0, freshness, signal } = request;
-    if (queries.length % dimension !== 0)
-      throw new FeatureDimensionError(this.name, dimension, queries.length);
+    const { number, record } = this.#state;
+    const { minSequence = 0, freshness, signal } = request;
+    checkQueries(record, request);
     if (freshness === "indexed" && minSequence > 0) {
-      await this.#checkSequence(minSequence);
+      checkSequence(await this.#record(this.#context.postgres), request);
       await this.#context.outbox.settled(number, minSequence, signal);
     }
     return this.#atOneState(async (scope) => {
       const { sequence } = scope.record;
-      if (minSequence > sequence)
-        throw new SequenceAheadError(this.name, minSequence, sequence);
+      checkSequence(scope.record, request);
       const { group } = request;
       const found =
         group === undefined
           ? await searchScaled(scope, request)
           : await searchScaledGroups(scope, { ...request, group });
       return { results: found.map((one) => hitsOf(one, request)), sequence };
+    }).catch((error: unknown) => {
+      if (error instanceof MilvusUnavailableError)
+        this.#context.outbox.suspect(number);
+      throw error;
     });
   }
 
@@ -243,49 +245,64 @@ export class ScaledGallery implements Gallery {
     await this.#writes.alone(async () => undefined, undefined);
   }
 
-  /** @throws {EngineUnsupportedError} another index is wanted */
+  /** @throws {EngineUnsupportedError} Milvus has no such index */
   async update(changes: GalleryChanges): Promise<void> {
     this.#assertOpen();
-    const { index, ...rest } = changes;
-    const isSame =
-      index === undefined ||
-      JSON.stringify(index) === JSON.stringify(this.#state.record.index);
-    if (!isSame)
-      throw new EngineUnsupportedError(
-        "another index for a gallery",
-        "make a gallery with that index and enrol into it",
-      );
+    const { index } = changes;
+    const { dimension } = this.#state.record;
+    if (index !== undefined && index !== "auto")
+      milvusIndexOf(index, dimension);
+    const { flatBelow } = this.#context;
     await this.#writes.alone(async (draft) => {
-      draft.change((record): ScaledRecord => ({ ...record, ...rest }));
+      draft.change((record) => changedScaled(record, changes, flatBelow));
     }, undefined);
   }
 
   async keepIndex(): Promise<void> {
     this.#assertOpen();
+    await this.#writes.alone(async (draft) => {
+      draft.change(({ nextIndex: _, ...record }) => record);
+    }, undefined);
   }
 
-  /** @throws {EngineUnsupportedError} */
-  async rebuild(): Promise<void> {
-    throw new EngineUnsupportedError(
-      "rebuilding an index",
-      "Milvus looks after its indexes; a collection that is gone is filled again at the next start",
+  async rebuild(options: RebuildOptions = {}): Promise<void> {
+    this.#assertOpen();
+    const { flatBelow } = this.#context;
+    const { number } = this.#state;
+    const record = await rebuildCollection(
+      this.#context,
+      { number, name: this.name },
+      (now) => wantedIndexOf(now, flatBelow) ?? now.index,
+      options,
     );
+    this.see({ ...this.#state, record });
+  }
+
+  /** Deletes an identity's entries; those of other servers see it with the next of their reads. */
+  async forget(
+    identity: string,
+    within: InTransaction<readonly ForgottenEntry[]>,
+  ): Promise<readonly ForgottenEntry[]> {
+    this.#assertOpen();
+    return this.#writes.alone(async (draft, session) => {
+      const { number } = this.#state;
+      const rows = await entriesOfIdentity(session, number, identity);
+      draft.remove(rows);
+      return rows;
+    }, within);
   }
 
   /** @throws {EngineUnsupportedError} */
   async snapshot(): Promise<void> {
     throw new EngineUnsupportedError(
       "a snapshot of an index",
-      "Milvus keeps its own; back up PostgreSQL",
+      "none is needed: Milvus keeps its indexes itself",
     );
   }
 
-  /** @throws {EngineUnsupportedError} */
-  rowsOf(): readonly Row[] {
-    throw new EngineUnsupportedError(
-      "ForgetIdentity",
-      "delete the identity's entries with DeleteEntries, and its rows from PostgreSQL's backups",
-    );
+  async rowsOf(identity: string): Promise<readonly ForgottenEntry[]> {
+    const { postgres } = this.#context;
+    return entriesOfIdentity(postgres, this.#state.number, identity);
   }
 
   /** Waits until Milvus holds every write acknowledged so far. */
@@ -298,6 +315,18 @@ export class ScaledGallery implements Gallery {
   async close(): Promise<void> {
     this.#isClosed = true;
     await this.#writes.idle();
+  }
+
+  /** Takes note of a write of this server's. */
+  #committed(record: ScaledRecord): void {
+    const { number, oldestWaiting } = this.#state;
+    this.see({
+      ...{ number, record },
+      oldestWaiting: oldestWaiting ?? record.sequence,
+    });
+    if (this.#isOutgrown || this.wantedIndex === undefined) return;
+    this.#isOutgrown = true;
+    this.#context.onOutgrown(this.name);
   }
 
   /** Searches look at one state of PostgreSQL, and no vector leaves Milvus before they are done. */
@@ -334,12 +363,6 @@ export class ScaledGallery implements Gallery {
     );
     if (row === undefined) throw new GalleryNotFoundError(this.name);
     return row.record;
-  }
-
-  async #checkSequence(minSequence: number): Promise<void> {
-    const { sequence } = await this.#record(this.#context.postgres);
-    if (minSequence > sequence)
-      throw new SequenceAheadError(this.name, minSequence, sequence);
   }
 
   /** Waits while Milvus lacks more entries than searches may compare one by one. */

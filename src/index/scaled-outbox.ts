@@ -7,11 +7,13 @@ import type { Postgres, Session } from "#core/postgres";
 import type { Milvus } from "./milvus.js";
 import {
   collectionOf,
+  livingCollections,
   milvusColumns,
   milvusRowFrom,
   type EntryRow,
   type ScaledRecord,
 } from "./scaled-records.js";
+import { MilvusUnavailableError } from "./scaled-errors.js";
 import { locks } from "./scaled-schema.js";
 
 /** Bytes of features brought to Milvus in one call: below the 64 MiB that it takes, well below what it likes. */
@@ -36,6 +38,8 @@ export class ScaledOutbox {
   readonly #wanted = new Set<number>();
   readonly #running = new Map<number, Promise<void>>();
   readonly #refusals = new Map<number, number>();
+  /** Galleries whose collections may be gone. */
+  readonly #suspected = new Set<number>();
   #isClosed = false;
 
   constructor(of: {
@@ -61,8 +65,9 @@ export class ScaledOutbox {
     this.#running.set(number, running);
   }
 
-  /** Wakes every gallery with something left, and removes what deleted galleries have left. */
+  /** Wakes every gallery with something left, and removes what deleted and rebuilt galleries have left. */
   async sweep(): Promise<void> {
+    if (this.#isClosed) return;
     const waiting = await this.#postgres.query<{ gallery: number }>(
       "SELECT DISTINCT gallery FROM outbox JOIN galleries ON number = gallery",
     );
@@ -71,6 +76,72 @@ export class ScaledOutbox {
       "SELECT gallery FROM dropped",
     );
     for (const { gallery } of dropped) await this.#drop(gallery);
+    const collections = await this.#postgres.query<{
+      name: string;
+      gallery: number;
+    }>("SELECT name, gallery FROM dropped_collections");
+    for (const { name, gallery } of collections)
+      await this.#dropCollection(name, gallery);
+    await this.#compactForgotten();
+  }
+
+  /**
+   * Works on a gallery's collections while no server brings anything to them: it waits for its turn, others for it.
+   *
+   * @throws what the action throws
+   */
+  held<Result>(
+    number: number,
+    action: (session: Session) => Promise<Result>,
+  ): Promise<Result> {
+    const keys = [locks.drain, number];
+    return this.#postgres.session(async (session) => {
+      await session.query("SELECT pg_advisory_lock($1, $2)", keys);
+      try {
+        return await action(session);
+      } finally {
+        await session
+          .query("SELECT pg_advisory_unlock($1, $2)", keys)
+          .catch(() => undefined);
+      }
+    });
+  }
+
+  /**
+   * Fills a gallery's collection again where it is gone from Milvus: PostgreSQL has everything that belongs into it.
+   *
+   * Until it is full its entries are compared one by one, so that no search misses one.
+   *
+   * @returns whether it was gone
+   * @throws {MilvusUnavailableError}
+   */
+  heal(number: number): Promise<boolean> {
+    return this.held(number, async (session) => {
+      const record = await recordOf(session, number);
+      if (record === undefined) return false;
+      const { generation, index, dimension, name, entryCount } = record;
+      const collection = collectionOf(this.#deployment, number, generation);
+      const isGone = !(await this.#milvus.has(collection));
+      if (isGone) {
+        this.#log.warn("a collection is gone from Milvus: filling it again", {
+          gallery: name,
+          entries: entryCount,
+        });
+        // First: a server that dies here leaves a gallery that is searched exactly, not one without entries.
+        await session.query(
+          "INSERT INTO outbox (gallery, sequence, removed) SELECT gallery, sequence, FALSE FROM entries WHERE gallery = $1 ON CONFLICT DO NOTHING",
+          [number],
+        );
+      }
+      await this.#milvus.ensure(collection, index, dimension);
+      return isGone;
+    });
+  }
+
+  /** Looks soon whether a gallery's collection is still there: a call that used it has failed. */
+  suspect(number: number): void {
+    this.#suspected.add(number);
+    this.wake(number);
   }
 
   /**
@@ -102,10 +173,17 @@ export class ScaledOutbox {
 
   async #run(number: number): Promise<void> {
     try {
-      while (this.#wanted.delete(number) && !this.#isClosed)
+      while (this.#wanted.delete(number) && !this.#isClosed) {
+        if (this.#suspected.has(number)) {
+          await this.heal(number);
+          this.#suspected.delete(number);
+        }
         if (await this.#drain(number)) this.#wanted.add(number);
+      }
     } catch (error) {
       if (!(error instanceof ReidError)) throw error;
+      // The next sweep looks whether the collection is still there before it tries again.
+      if (error instanceof MilvusUnavailableError) this.#suspected.add(number);
       this.#log.warn(
         "entries wait for Milvus, searches compare them one by one",
         {
@@ -138,13 +216,9 @@ export class ScaledOutbox {
   }
 
   async #add(session: Session, number: number): Promise<boolean> {
-    const [gallery] = await session.query<{ record: ScaledRecord }>(
-      "SELECT record FROM galleries WHERE number = $1",
-      [number],
-    );
-    if (gallery === undefined) return false;
-    const { dimension } = gallery.record;
-    const limit = Math.max(1, Math.floor(bytesAtOnce / (4 * dimension)));
+    const record = await recordOf(session, number);
+    if (record === undefined) return false;
+    const limit = rowsOfCall(record.dimension);
     const waiting = await session.query<{ sequence: number }>(
       "SELECT sequence FROM outbox WHERE gallery = $1 AND NOT removed ORDER BY sequence LIMIT $2",
       [number, limit],
@@ -156,8 +230,8 @@ export class ScaledOutbox {
       `SELECT ${milvusColumns} FROM entries WHERE gallery = $1 AND sequence = ANY ($2::bigint[])`,
       [number, sequences],
     );
-    const collection = collectionOf(this.#deployment, number);
-    await this.#milvus.upsert(collection, rows.map(milvusRowFrom));
+    for (const one of livingCollections(this.#deployment, number, record))
+      await this.#milvus.upsert(one, rows.map(milvusRowFrom));
     await session.query(
       "DELETE FROM outbox WHERE gallery = $1 AND NOT removed AND sequence = ANY ($2::bigint[])",
       [number, sequences],
@@ -176,21 +250,18 @@ export class ScaledOutbox {
       [number, removedAtOnce],
     );
     if (waiting.length === 0) return false;
+    const record = await recordOf(session, number);
+    if (record === undefined) return false;
     if (!(await this.#lockGate(session, number))) {
       await delay(pollMs);
       return true;
     }
     const sequences = waiting.map(({ sequence }) => sequence);
     try {
-      await this.#milvus.remove(
-        collectionOf(this.#deployment, number),
-        sequences,
-      );
+      for (const one of livingCollections(this.#deployment, number, record))
+        await this.#milvus.remove(one, sequences);
     } finally {
-      await session.query("SELECT pg_advisory_unlock($1, $2)", [
-        locks.gate,
-        number,
-      ]);
+      await this.#unlockGate(session, number);
     }
     await session.query(
       "DELETE FROM outbox WHERE gallery = $1 AND removed AND sequence = ANY ($2::bigint[])",
@@ -218,7 +289,52 @@ export class ScaledOutbox {
     return locked;
   }
 
-  /** Collection and entries of a deleted gallery. */
+  async #unlockGate(session: Session, number: number): Promise<void> {
+    await session
+      .query("SELECT pg_advisory_unlock($1, $2)", [locks.gate, number])
+      .catch(() => undefined);
+  }
+
+  /** A collection that a rebuild has replaced: searches that began before it may still be in it. */
+  #dropCollection(name: string, gallery: number): Promise<void> {
+    return this.#postgres.session(async (session) => {
+      if (!(await this.#lockGate(session, gallery))) return;
+      try {
+        await this.#milvus.drop(name);
+      } finally {
+        await this.#unlockGate(session, gallery);
+      }
+      await session.query("DELETE FROM dropped_collections WHERE name = $1", [
+        name,
+      ]);
+    });
+  }
+
+  /** Has Milvus rewrite what still holds forgotten vectors, once their removal has come to it. */
+  async #compactForgotten(): Promise<void> {
+    const due = await this.#postgres.query<{
+      gallery: number;
+      sequence: number;
+      record: ScaledRecord | null;
+    }>(
+      `SELECT f.gallery, f.sequence, g.record FROM forgotten_vectors AS f
+       LEFT JOIN galleries AS g ON g.number = f.gallery
+       WHERE NOT EXISTS (
+         SELECT 1 FROM outbox AS o WHERE o.gallery = f.gallery AND o.removed AND o.sequence <= f.sequence
+       )`,
+    );
+    for (const { gallery, sequence, record } of due) {
+      if (record !== null)
+        for (const one of livingCollections(this.#deployment, gallery, record))
+          await this.#milvus.compact(one);
+      await this.#postgres.query(
+        "DELETE FROM forgotten_vectors WHERE gallery = $1 AND sequence = $2",
+        [gallery, sequence],
+      );
+    }
+  }
+
+  /** Entries of a deleted gallery; its first collection too, which older servers have not noted. */
   async #drop(number: number): Promise<void> {
     await this.#milvus.drop(collectionOf(this.#deployment, number));
     for (const table of ["entries", "outbox", "identities"])
@@ -235,4 +351,21 @@ export class ScaledOutbox {
       number,
     ]);
   }
+}
+
+/** A gallery's record as it stands; undefined: it was deleted. */
+async function recordOf(
+  session: Session,
+  number: number,
+): Promise<ScaledRecord | undefined> {
+  const [gallery] = await session.query<{ record: ScaledRecord }>(
+    "SELECT record FROM galleries WHERE number = $1",
+    [number],
+  );
+  return gallery?.record;
+}
+
+/** Entries that one call brings to Milvus. */
+export function rowsOfCall(dimension: number): number {
+  return Math.max(1, Math.floor(bytesAtOnce / (4 * dimension)));
 }

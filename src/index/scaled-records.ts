@@ -21,6 +21,18 @@ export interface ScaledRecord extends Required<
   readonly sequence: number;
   readonly entryCount: number;
   readonly identityCount: number;
+  /** Rises with every change of this record; left out: 0. */
+  readonly revision?: number;
+  /** The kind follows the number of entries; left out: it was named by somebody. */
+  readonly autoIndex?: true;
+  /** What the index is to be rebuilt to; left out: nothing else than it is. */
+  readonly nextIndex?: IndexSpec;
+  /** Which of its collections is searched; left out: 0. */
+  readonly generation?: number;
+  /** Last generation that was given to a collection; left out: 0. */
+  readonly lastGeneration?: number;
+  /** A collection that a rebuild fills beside the one that is searched. */
+  readonly building?: number;
 }
 
 /** A gallery as one statement found it. */
@@ -42,11 +54,22 @@ export function descriptionOf(
   { record, oldestWaiting }: ScaledState,
   isClosed: boolean,
 ): GalleryDescription {
-  const { defaultTtlMs, ...rest } = record;
+  const {
+    revision: _revision,
+    autoIndex: _auto,
+    nextIndex,
+    generation: _generation,
+    lastGeneration: _last,
+    building,
+    defaultTtlMs,
+    ...facts
+  } = record;
+  const isRebuilt = nextIndex !== undefined || building !== undefined;
+  const state = isRebuilt ? "rebuilding" : "ready";
   return {
-    ...rest,
+    ...facts,
     defaultTtlMs: defaultTtlMs ?? undefined,
-    state: isClosed ? "closed" : "ready",
+    state: isClosed ? "closed" : state,
     indexedSequence:
       oldestWaiting === null ? record.sequence : oldestWaiting - 1,
     indexBytes: 0,
@@ -116,7 +139,39 @@ export function milvusRowFrom(row: EntryRow): MilvusRow {
   };
 }
 
-/** The name of a gallery's collection. */
-export function collectionOf(deployment: string, number: number): string {
-  return `reid_${deployment}_${number}`;
+/** The name of a collection of a gallery; its first one has no generation in it. */
+export function collectionOf(
+  deployment: string,
+  number: number,
+  generation = 0,
+): string {
+  const name = `reid_${deployment}_${number}`;
+  return generation === 0 ? name : `${name}_${generation}`;
+}
+
+/** The collections that every write has to come to: the one that is searched first. */
+export function livingCollections(
+  deployment: string,
+  number: number,
+  { generation = 0, building }: Pick<ScaledRecord, "generation" | "building">,
+): readonly string[] {
+  const generations = [
+    generation,
+    ...(building === undefined ? [] : [building]),
+  ];
+  return generations.map((one) => collectionOf(deployment, number, one));
+}
+
+/** The collections that are nobody's any more, or a dead server's: all but the one that is searched. */
+export function strayCollections(
+  deployment: string,
+  number: number,
+  {
+    generation = 0,
+    lastGeneration = 0,
+  }: Pick<ScaledRecord, "generation" | "lastGeneration">,
+): readonly string[] {
+  return Array.from({ length: lastGeneration - generation }, (_, i) =>
+    collectionOf(deployment, number, generation + 1 + i),
+  );
 }

@@ -58,6 +58,45 @@ const migrations: readonly string[] = [
   );
   CREATE INDEX requests_kept_at ON requests (kept_at_ms);
   `,
+  `
+  -- Collections that leave Milvus once no search is in them.
+  CREATE TABLE dropped_collections (
+    name text PRIMARY KEY,
+    gallery bigint NOT NULL
+  );
+  -- Galleries whose collections still hold bytes of what was forgotten up to a sequence.
+  CREATE TABLE forgotten_vectors (
+    gallery bigint PRIMARY KEY,
+    sequence bigint NOT NULL
+  );
+  CREATE TABLE tombstone_keys (
+    key_id text PRIMARY KEY,
+    key bytea NOT NULL,
+    made_at timestamptz NOT NULL DEFAULT now()
+  );
+  CREATE TABLE tombstones (
+    receipt_id text PRIMARY KEY,
+    key_id text NOT NULL,
+    hash text NOT NULL,
+    gallery text COLLATE "C" NOT NULL,
+    forgotten_at_us bigint NOT NULL
+  );
+  CREATE TABLE operations (
+    operation_id text PRIMARY KEY,
+    kind text NOT NULL,
+    state text NOT NULL,
+    subject text NOT NULL,
+    record jsonb NOT NULL,
+    -- The server that works on it, and until when others leave it to it.
+    owner text NOT NULL,
+    alive_until timestamptz NOT NULL,
+    is_cancelled boolean NOT NULL DEFAULT FALSE,
+    changed_at timestamptz NOT NULL DEFAULT clock_timestamp()
+  );
+  CREATE INDEX operations_changed ON operations (changed_at);
+  CREATE UNIQUE INDEX operations_one_at_a_time ON operations (subject)
+    WHERE state = 'running' AND kind <> 'snapshot' AND subject LIKE 'gallery/%';
+  `,
 ];
 
 /** Advisory locks: the first key says what for, the second which gallery. */
@@ -66,6 +105,8 @@ export const locks = {
   drain: 0x7265_6964,
   /** Shared by searches, exclusive to removals in Milvus. */
   gate: 0x7265_6965,
+  /** Held, by a gallery's name, while one who may enrol decides. */
+  decide: 0x7265_6967,
 } as const;
 
 const migrationLock = 0x7265_6966;

@@ -2,11 +2,13 @@ import type { Session } from "#core/postgres";
 
 import type { Filter } from "./filter.js";
 import { hasConditions } from "./filter-walk.js";
+import { featureFromBytes } from "./gallery-records.js";
 import { compareIds } from "./gallery-rows.js";
 import type { SearchRequest } from "./gallery-types.js";
+import { isLossy } from "./index-kinds.js";
 import { milvusLimit, type MilvusHits } from "./milvus.js";
 import type { ScaledContext } from "./scaled-context.js";
-import { compareAll, type Candidate } from "./scaled-exact.js";
+import { compareAll, product, type Candidate } from "./scaled-exact.js";
 import { expressionFrom, sqlFrom, type SqlCondition } from "./scaled-filter.js";
 import {
   collectionOf,
@@ -95,11 +97,14 @@ async function rowsOf(
   return new Map(rows.map((row) => [row.sequence, row]));
 }
 
-function columnsOf({ view = "basic", withFeatures }: SearchRequest): string {
+/** @param isMeasured  whether features are needed to measure hits again */
+function columnsOf(
+  { view = "basic", withFeatures }: SearchRequest,
+  isMeasured = false,
+): string {
   const columns = viewColumns[view];
-  return withFeatures === true && view !== "feature"
-    ? `${columns}, feature`
-    : columns;
+  const needsFeature = withFeatures === true || isMeasured;
+  return needsFeature && view !== "feature" ? `${columns}, feature` : columns;
 }
 
 function ranked(
@@ -182,7 +187,7 @@ async function byIndex(
   for (let limit = k + beyond; ; limit *= 2) {
     limit = Math.min(limit, milvusLimit);
     const found = await context.milvus.search(
-      collectionOf(context.deployment, number),
+      collectionOf(context.deployment, number, record.generation),
       {
         queries,
         limit,
@@ -201,9 +206,14 @@ async function byIndex(
     ]);
     const rows = await rowsOf(scope, filters, {
       sequences: candidates.flat().map(({ sequence }) => sequence),
-      columns: columnsOf(request),
+      columns: columnsOf(request, isLossy(record.index)),
     });
-    const hits = candidates.map((one) => ranked(one, rows));
+    const hits = candidates.map((one, q) =>
+      ranked(
+        isLossy(record.index) ? measured(one, rows, queries[q]) : one,
+        rows,
+      ),
+    );
     const isShort = hits.some((one) => one.length < Math.min(k, expected));
     const isCut = found.some(
       ({ ids, similarities }, q) =>
@@ -220,6 +230,24 @@ async function byIndex(
       exact: record.index.kind === "flat",
     }));
   }
+}
+
+/** Candidates with the similarity of their features: a compressed index only comes near it. */
+function measured(
+  candidates: readonly Candidate[],
+  rows: ReadonlyMap<number, EntryRow>,
+  query: Float32Array,
+): readonly Candidate[] {
+  return candidates.map(({ sequence, similarity }) => {
+    const bytes = rows.get(sequence)?.feature;
+    return {
+      sequence,
+      similarity:
+        bytes === undefined
+          ? similarity
+          : product(query, featureFromBytes(bytes)),
+    };
+  });
 }
 
 function candidatesOf({ ids, similarities }: MilvusHits): Candidate[] {

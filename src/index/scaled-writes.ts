@@ -185,7 +185,8 @@ export class ScaledWrites {
       ...record,
       identityCount: record.identityCount + more,
     }));
-    if (JSON.stringify(draft.record) !== JSON.stringify(before))
-      await putRecord(session, number, draft.record);
+    if (JSON.stringify(draft.record) === JSON.stringify(before)) return;
+    const written = await putRecord(session, number, draft.record);
+    draft.change(() => written);
   }
 }

@@ -24,6 +24,7 @@ import {
 } from "#index/errors";
 import type { Galleries } from "#index/galleries";
 import type { ModelVersion } from "#index/gallery-types";
+import { EngineUnsupportedError } from "#index/scaled-errors";
 import { EXTERNAL_MODEL } from "./gallery-requests.js";
 import type {
   BackupDetail,
@@ -36,7 +37,7 @@ import { showModel, type ModelRegistry } from "./registry.js";
 
 /** What backups are made of and restored into. */
 export interface BackupsOptions {
-  readonly config: Pick<Config, "backup" | "serve">;
+  readonly config: Pick<Config, "backup" | "index" | "serve">;
   readonly store: Store;
   readonly galleries: Galleries;
   readonly registry: ModelRegistry;
@@ -49,7 +50,8 @@ export interface BackupsOptions {
 /**
  * Backups in `backup.dir`, made and restored as operations.
  *
- * Every method but `close` throws BackupOffError where there is no such folder.
+ * Every method but `close` throws BackupOffError where there is no such folder, and EngineUnsupportedError where
+ * galleries lie in PostgreSQL.
  */
 export class Backups {
   readonly #options: BackupsOptions;
@@ -268,8 +270,13 @@ export class Backups {
 
   get #folder(): string {
     const { dir } = this.#options.config.backup;
-    if (dir === undefined) throw new BackupOffError();
-    return dir;
+    if (dir !== undefined) return dir;
+    if (this.#options.config.index.engine === "milvus")
+      throw new EngineUnsupportedError(
+        "a backup",
+        "back up PostgreSQL with pg_dump or its base backups, Milvus is filled again from it",
+      );
+    throw new BackupOffError();
   }
 
   get #stagingRoot(): string {

@@ -8,14 +8,20 @@ import type { Telemetry } from "#core/telemetry";
 import { setIndexThreads } from "#index/faiss";
 import type { Galleries } from "#index/galleries";
 import { GalleryStore } from "#index/gallery-store";
-import { StoreRequestLog, type RequestLog } from "#index/request-log";
+import type { RequestLog } from "#index/request-log";
 import { ScaledGalleries } from "#index/scaled-galleries";
+import { Lanes, type InTurn } from "./lanes.js";
+import { StoredOperations, type OperationTable } from "./operation-table.js";
+import { SharedLanes } from "./shared-lanes.js";
+import { PostgresOperations } from "./shared-operations.js";
 
 /** What galleries are opened with. */
 export interface GalleryEngineOptions {
   readonly config: Config;
   /** Of this server alone. */
   readonly store: Store;
+  /** Names this process to others. */
+  readonly instanceId: string;
   readonly clock: Clock;
   readonly log: Log;
   readonly telemetry: Telemetry;
@@ -23,10 +29,14 @@ export interface GalleryEngineOptions {
   readonly onOutgrown: (gallery: string) => void;
 }
 
-/** Galleries, and where calls keep their responses that write to this server's own store. */
+/** Galleries, and what servers that share them share beside. */
 export interface OpenedGalleries {
   readonly galleries: Galleries;
+  /** Of calls whose writes are no gallery's. */
   readonly requests: RequestLog;
+  readonly operations: OperationTable;
+  /** Decisions that may enrol, by gallery. */
+  readonly decisions: InTurn;
 }
 
 /**
@@ -38,7 +48,8 @@ export interface OpenedGalleries {
 export async function openGalleries(
   options: GalleryEngineOptions,
 ): Promise<OpenedGalleries> {
-  const { config, store, clock, log, telemetry, onOutgrown } = options;
+  const { config, store, clock, log, telemetry } = options;
+  const { instanceId, onOutgrown } = options;
   const shared = {
     clock,
     log,
@@ -54,9 +65,16 @@ export async function openGalleries(
   if (isScaled(config)) {
     const galleries = await ScaledGalleries.open({
       ...shared,
+      flatBelow: config.index.flatBelow,
+      onOutgrown,
       ...(await addressesOf(config)),
     });
-    return { galleries, requests: new StoreRequestLog(store, clock) };
+    const { postgres, requests } = galleries;
+    return {
+      ...{ galleries, requests },
+      operations: new PostgresOperations(postgres, instanceId),
+      decisions: new SharedLanes(postgres, config.store.postgres.connections),
+    };
   }
   // Before the first index is made: the threads start with it.
   setIndexThreads(config.index.threads, config.index.affinity);
@@ -70,7 +88,11 @@ export async function openGalleries(
     },
     onOutgrown,
   });
-  return { galleries, requests: galleries.requests };
+  return {
+    ...{ galleries, requests: galleries.requests },
+    operations: new StoredOperations(store),
+    decisions: new Lanes(),
+  };
 }
 
 /** Whether galleries lie in Milvus and PostgreSQL. @throws {ConfigError} only one of the two is named */

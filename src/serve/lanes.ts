@@ -1,12 +1,21 @@
 /** Work that must be done one after another, by name: names do not wait for each other. */
-export class Lanes {
-  readonly #last = new Map<string, Promise<void>>();
-
+export interface InTurn {
   /**
    * Does work when all that came before under its name is done.
    *
-   * @param signal  leaves the lane at once where the work has not begun; its reason is thrown
+   * @param signal  leaves the lane where the work has not begun; its reason is thrown
    */
+  inTurn<Result>(
+    name: string,
+    signal: AbortSignal,
+    work: () => Promise<Result>,
+  ): Promise<Result>;
+}
+
+/** Lanes of one server. */
+export class Lanes implements InTurn {
+  readonly #last = new Map<string, Promise<void>>();
+
   async inTurn<Result>(
     name: string,
     signal: AbortSignal,
@@ -30,8 +39,9 @@ export class Lanes {
   }
 }
 
-async function untilAborted(
-  turn: Promise<void>,
+/** Waits for a turn, or for the signal: its reason is thrown. */
+export async function untilAborted(
+  turn: Promise<unknown>,
   signal: AbortSignal,
 ): Promise<void> {
   let stop: () => void = () => undefined;

@@ -2,8 +2,8 @@ import { randomUUID } from "node:crypto";
 import type { Clock } from "#core/clock";
 import { dataFromError, errorFromData, ReidError } from "#core/errors";
 import type { Log } from "#core/log";
-import type { Store, Table } from "#core/store";
 import { CancelledError } from "./inference-errors.js";
+import type { OperationTable, SharedOperations } from "./operation-table.js";
 import type {
   Operation,
   OperationKind,
@@ -45,10 +45,13 @@ const KEPT_MS = 7 * 24 * 3600 * 1000;
 
 /** What an operation log needs. */
 export interface OperationLogOptions {
-  readonly store: Store;
+  readonly table: OperationTable;
   readonly clock: Clock;
   readonly log: Log;
 }
+
+/** How often servers that share their operations hear of each other. */
+const EXCHANGE_MS = 1000;
 
 interface RunningWork {
   readonly abort: AbortController;
@@ -56,20 +59,37 @@ interface RunningWork {
 }
 
 /**
- * All long work of this server, durable: a restart goes on with it or fails it, and forgets nothing.
+ * All long work, durable: a restart goes on with it or fails it, and forgets nothing.
+ *
+ * Where servers share their operations each knows all of them, up to a second late or up to the last
+ * {@link refresh}; what a server leaves that dies, another goes on with.
  */
 export class OperationLog {
   readonly #options: OperationLogOptions;
-  readonly #table: Table<Operation>;
+  readonly #table: OperationTable;
   readonly #operations = new Map<string, Operation>();
   readonly #running = new Map<string, RunningWork>();
   readonly #watchers = new Map<string, Set<() => void>>();
   #resumers: Resumers = {};
   #isClosing = false;
+  /** Ids of works that another server has taken over: how they end here counts for nothing. */
+  readonly #lost = new Set<string>();
+  readonly #timer: NodeJS.Timeout | undefined;
+  #exchanging: Promise<void> | undefined;
+  #isResumed = false;
 
   private constructor(options: OperationLogOptions) {
     this.#options = options;
-    this.#table = options.store.table<Operation>("operations", "data");
+    this.#table = options.table;
+    if (this.#table.shared === undefined) return;
+    this.#timer = setInterval(() => {
+      this.#takePart().catch((error: unknown) => {
+        options.log.warn("operations of other servers are not known for now", {
+          error,
+        });
+      });
+    }, EXCHANGE_MS);
+    this.#timer.unref();
   }
 
   /** Reads what the store holds; what was under way when the server stopped waits for {@link resume}. */
@@ -86,12 +106,53 @@ export class OperationLog {
    */
   async resume(resumers: Resumers): Promise<void> {
     this.#resumers = resumers;
-    const { store, clock } = this.#options;
+    this.#isResumed = true;
+    await this.#takeOver();
+  }
+
+  /** Learns what other servers have done; they are asked at most once at a time. */
+  async refresh(): Promise<void> {
+    const { shared } = this.#table;
+    if (shared === undefined) return;
+    // What another asks for while an answer is on its way may be newer than that answer.
+    const before = this.#exchanging;
+    if (before !== undefined) await before.catch(() => undefined);
+    this.#exchanging ??= this.#exchange(shared).finally(
+      () => (this.#exchanging = undefined),
+    );
+    return this.#exchanging;
+  }
+
+  async #takePart(): Promise<void> {
+    if (this.#isClosing) return;
+    await this.refresh();
+    if (this.#isResumed) await this.#takeOver();
+  }
+
+  async #exchange(shared: SharedOperations): Promise<void> {
+    const running = [...this.#running.keys()].map((id) => this.get(id));
+    const { changed, toStop, lost } = await shared.exchange(running);
+    for (const one of changed) {
+      const known = this.#operations.get(one.operationId);
+      if (JSON.stringify(known) !== JSON.stringify(one)) this.#set(one);
+    }
+    for (const id of toStop)
+      this.#running.get(id)?.abort.abort(new CancelledError("operation"));
+    for (const id of lost) {
+      if (!this.#running.has(id)) continue;
+      this.#lost.add(id);
+      this.#running.get(id)?.abort.abort(new OperationInterruptedError(id));
+    }
+  }
+
+  async #takeOver(): Promise<void> {
+    const { clock } = this.#options;
     const interrupted: Operation[] = [];
-    for (const operation of this.list()) {
-      const { operationId, kind, state } = operation;
-      if (state !== "running" || this.#running.has(operationId)) continue;
-      const resumer = resumers[kind];
+    for (const operation of await this.#table.claim()) {
+      const { operationId, kind } = operation;
+      if (this.#running.has(operationId)) continue;
+      this.#operations.set(operationId, operation);
+      const resumer = this.#resumers[kind];
       if (resumer !== undefined) this.#run(operationId, resumer(operation));
       else
         interrupted.push({
@@ -102,10 +163,7 @@ export class OperationLog {
         });
     }
     if (interrupted.length === 0) return;
-    await store.write((writer) => {
-      for (const one of interrupted)
-        writer.put(this.#table, one.operationId, one);
-    });
+    await this.#table.put(interrupted);
     for (const one of interrupted) this.#set(one);
   }
 
@@ -125,12 +183,20 @@ export class OperationLog {
     return operation;
   }
 
-  /** The work under way on a subject that changes it, snapshots left out; undefined: none. */
+  /**
+   * The work under way on a subject that changes it, snapshots left out; undefined: none.
+   *
+   * Of a gallery that servers share, the work of any of them.
+   */
   runningOn(subject: string): Operation | undefined {
-    for (const operationId of this.#running.keys()) {
+    const isShared =
+      this.#table.shared !== undefined && subject.startsWith("gallery/");
+    const ids = isShared ? this.#operations.keys() : this.#running.keys();
+    for (const operationId of ids) {
       const operation = this.get(operationId);
-      if (operation.subject === subject && operation.kind !== "snapshot")
-        return operation;
+      const isOn =
+        operation.subject === subject && operation.kind !== "snapshot";
+      if (isOn && operation.state === "running") return operation;
     }
     return undefined;
   }
@@ -140,6 +206,7 @@ export class OperationLog {
    *
    * @param withOperation  puts what belongs to it, such as the response to a request id, into the same transaction
    * @returns      the operation, durable
+   * @throws {GalleryBusyError} another server works on the same gallery
    */
   async start(
     kind: OperationKind,
@@ -172,11 +239,13 @@ export class OperationLog {
    *
    * @throws {OperationNotFoundError}
    */
-  cancel(operationId: string): Operation {
+  async cancel(operationId: string): Promise<Operation> {
     const operation = this.get(operationId);
-    this.#running
-      .get(operationId)
-      ?.abort.abort(new CancelledError("operation"));
+    const running = this.#running.get(operationId);
+    if (running !== undefined)
+      running.abort.abort(new CancelledError("operation"));
+    else if (operation.state === "running")
+      await this.#table.shared?.askToStop(operationId);
     return operation;
   }
 
@@ -199,24 +268,25 @@ export class OperationLog {
   /** Stops what is under way and waits for it; what the next start goes on with stays running in the store. */
   async close(): Promise<void> {
     this.#isClosing = true;
+    clearInterval(this.#timer);
+    await this.#exchanging?.catch(() => undefined);
     const running = [...this.#running];
     for (const [operationId, { abort }] of running)
       abort.abort(new OperationInterruptedError(operationId));
     await Promise.allSettled(running.map(([, { done }]) => done));
+    // Where the database does not answer either, they have to wait for what they have of this server to run out.
+    await this.#table.shared?.leave().catch(() => undefined);
   }
 
   async #read(): Promise<void> {
-    const { store, clock } = this.#options;
+    const { clock } = this.#options;
     const old: string[] = [];
-    for (const { value } of this.#table.range()) {
+    for (const value of await this.#table.read()) {
       const finishedAtMs = value.finishedAtMs ?? clock.now();
       if (clock.now() - finishedAtMs > KEPT_MS) old.push(value.operationId);
       else this.#operations.set(value.operationId, value);
     }
-    if (old.length === 0) return;
-    await store.write((writer) => {
-      for (const id of old) writer.remove(this.#table, id);
-    });
+    if (old.length > 0) await this.#table.remove(old);
   }
 
   #run(operationId: string, work: OperationWork): void {
@@ -242,6 +312,7 @@ export class OperationLog {
       });
       end = { state: "succeeded", error: undefined, detail };
     } catch (error) {
+      if (this.#lost.delete(operationId)) return;
       const { kind, detail } = this.get(operationId);
       // Stopped because the server ends: the next start finds it running and goes on.
       const isInterrupted = this.#isClosing && signal.aborted;
@@ -273,10 +344,9 @@ export class OperationLog {
     operation: Operation,
     withOperation?: WithOperation,
   ): Promise<void> {
-    await this.#options.store.write((writer) => {
-      writer.put(this.#table, operation.operationId, operation);
-      withOperation?.(writer, operation);
-    });
+    await this.#table.put([operation], (writer) =>
+      withOperation?.(writer, operation),
+    );
     this.#set(operation);
   }
 

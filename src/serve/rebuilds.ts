@@ -1,5 +1,6 @@
 import { ClosedError, ReidError } from "#core/errors";
 import type { Log } from "#core/log";
+import { GalleryBusyError } from "#index/errors";
 import type { Galleries } from "#index/galleries";
 import type {
   Operation,
@@ -50,9 +51,19 @@ export class Rebuilds {
       this.#starting.get(name) ??
       this.#operations
         .start("rebuild", subject, this.#work(galleries, name))
+        .catch((error: unknown) => this.#startedElsewhere(subject, error))
         .finally(() => this.#starting.delete(name));
     this.#starting.set(name, starting);
     return starting;
+  }
+
+  /** Another server was first: its work is the gallery's. */
+  async #startedElsewhere(subject: string, error: unknown): Promise<Operation> {
+    if (!(error instanceof GalleryBusyError)) throw error;
+    await this.#operations.refresh();
+    const running = this.#operations.runningOn(subject);
+    if (running === undefined) throw error;
+    return running;
   }
 
   /** Starts what a gallery has just come to want; where that fails the next start of the server does. */

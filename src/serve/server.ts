@@ -126,7 +126,6 @@ async function open(
     clock,
     log,
     telemetry,
-    instanceId: randomUUID(),
     startedAtMs: clock.now(),
     devices: () => parts.pool.devices(),
     calls: new CallCounter(),
@@ -217,13 +216,17 @@ async function openParts(
   closers.push(() => inference.close());
   const reranker = new Reranker();
   closers.push(() => reranker.close());
-  const operations = await OperationLog.open({ store, clock, log });
-  const rebuilds = new Rebuilds(operations, log);
-  const { galleries, requests } = await openGalleries({
-    ...{ config, store, clock, log, telemetry },
+  const instanceId = randomUUID();
+  const engines = await openGalleries({
+    ...{ config, store, instanceId, clock, log, telemetry },
+    // Nothing is written before there are rebuilds.
     onOutgrown: (name) => rebuilds.outgrown(name),
   });
+  const { galleries, requests, decisions } = engines;
   closers.push(() => galleries.close());
+  const table = engines.operations;
+  const operations = await OperationLog.open({ table, clock, log });
+  const rebuilds = new Rebuilds(operations, log);
   await loadGalleryModels(galleries, registry, log);
   closers.push(() => operations.close());
   const online = config.serve.online
@@ -271,7 +274,8 @@ async function openParts(
   });
   return {
     ...{ store, pool, registry, inference, reranker },
-    ...{ galleries, requests, operations, rebuilds, backups, online, version },
+    ...{ galleries, requests, decisions, operations, rebuilds, backups },
+    ...{ online, version, instanceId },
   };
 }
 

@@ -8,7 +8,7 @@ import { describe, test } from "node:test";
 import { connect, type Client } from "#cli/client";
 
 import { featureNamed, inFolder } from "../support/galleries.js";
-import { inDatabase, skipScaled } from "../support/scaled.js";
+import { inDatabase, scaledSettings, skipScaled } from "../support/scaled.js";
 import { mainModule, readyAddress } from "../support/server-process.js";
 
 const dimension = 32;
@@ -31,12 +31,7 @@ async function startReplica(
       listen: "127.0.0.1:0",
       metrics: "",
     },
-    index: { engine: "milvus", milvus: { address: of.milvus } },
-    store: {
-      engine: "postgres",
-      min_free_bytes: 0,
-      postgres: { url: of.postgres, connections: 8 },
-    },
+    ...scaledSettings(of),
   };
   // JSON is YAML.
   await writeFile(config, JSON.stringify(settings));

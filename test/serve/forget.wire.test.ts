@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { finished } from "../support/operations.js";
+import { wireEngine } from "../support/scaled.js";
 import {
   noiseCrop,
   refused,
@@ -25,6 +26,9 @@ after(async () => {
   await wire.close();
   await rm(backups, { recursive: true });
 });
+
+/** Elsewhere they are PostgreSQL's. */
+const hasBackups = wireEngine === "embedded";
 
 const onTrack = (seed: number, trackId: string) => ({
   ...noiseCrop(seed),
@@ -55,8 +59,10 @@ describe("ForgetIdentity", () => {
     await enroll("hall", "anna", "t9");
     await enroll("door", "berta", "t2");
     await MemoryService.Recluster({});
-    const backup = await finished(wire.client, AdminService.CreateBackup({}));
-    const backupId = backup.backup?.backupId ?? "";
+    const backup = hasBackups
+      ? await finished(wire.client, AdminService.CreateBackup({}))
+      : undefined;
+    const backupId = backup?.backup?.backupId ?? "";
 
     const one = await GalleryService.ForgetIdentity({
       identity: "anna",
@@ -74,12 +80,13 @@ describe("ForgetIdentity", () => {
     );
     assert.match(all.receiptId, /^[0-9a-f-]{36}$/);
     assert.ok(Number(all.forgottenAt?.seconds) > 0);
-    assert.deepEqual(all.backupIds, [backupId]);
+    assert.deepEqual(all.backupIds, hasBackups ? [backupId] : []);
     assert.deepEqual(all.modelVersions, []);
     const { memory } = await MemoryService.GetMemory({});
     assert.equal(memory?.rowCount, 1);
 
-    await finished(wire.client, AdminService.RestoreBackup({ backupId }));
+    if (hasBackups)
+      await finished(wire.client, AdminService.RestoreBackup({ backupId }));
     for (const [gallery, left] of [
       ["door", ["berta", "berta"]],
       ["hall", []],

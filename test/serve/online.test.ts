@@ -20,6 +20,7 @@ import { partitionAgreement } from "#memory/agreement";
 import { OnlineMemory } from "#serve/online-memory";
 import { faissNeighbours, type FindNeighbours } from "#serve/online-neighbours";
 import type { SeenCrop } from "#serve/online-rows";
+import { StoredOperations } from "#serve/operation-table";
 import { OperationLog } from "#serve/operations";
 import { neighboursByLoop } from "../support/neighbours.js";
 
@@ -74,7 +75,7 @@ describe("OnlineMemory", () => {
     folder = await mkdtemp(join(tmpdir(), "reid-online-"));
     store = await Store.open(folder, { minFreeBytes: 0 });
     operations = await OperationLog.open({
-      store,
+      table: new StoredOperations(store),
       clock: systemClock,
       log: silentLog,
     });

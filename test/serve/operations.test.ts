@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { silentLog } from "#core/log";
 import { Store } from "#core/store";
+import { StoredOperations } from "#serve/operation-table";
 import { OperationLog, OperationNotFoundError } from "#serve/operations";
 import type { Operation } from "#serve/operation-types";
 import { watchOperation } from "#serve/services/watch-operation";
@@ -10,7 +11,8 @@ import { inFolder, SteppedClock } from "../support/galleries.js";
 /** An operation log over a folder, and the store under it. */
 async function open(folder: string, clock = new SteppedClock()) {
   const store = await Store.open(folder, { minFreeBytes: 0 });
-  const operations = await OperationLog.open({ store, clock, log: silentLog });
+  const table = new StoredOperations(store);
+  const operations = await OperationLog.open({ table, clock, log: silentLog });
   return {
     operations,
     clock,
@@ -71,12 +73,12 @@ describe("OperationLog", () => {
         "backup/b",
         untilStopped,
       );
-      assert.equal(operations.cancel(operationId).state, "running");
-      operations.cancel(operationId);
+      assert.equal((await operations.cancel(operationId)).state, "running");
+      await operations.cancel(operationId);
       const operation = await ended(operations, operationId);
       assert.equal(operation.state, "cancelled");
-      assert.deepEqual(operations.cancel(operationId), operation);
-      assert.throws(() => operations.cancel("none"), OperationNotFoundError);
+      assert.deepEqual(await operations.cancel(operationId), operation);
+      await assert.rejects(operations.cancel("none"), OperationNotFoundError);
       await close();
     }));
 
@@ -121,7 +123,8 @@ describe("OperationLog", () => {
     inFolder(async (folder) => {
       const store = await Store.open(folder, { minFreeBytes: 0 });
       const clock = new SteppedClock();
-      const options = { store, clock, log: silentLog };
+      const table = new StoredOperations(store);
+      const options = { table, clock, log: silentLog };
       const operations = await OperationLog.open(options);
       const beside = store.table<string>("beside", "data");
       const { operationId } = await operations.start(

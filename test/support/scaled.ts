@@ -31,25 +31,62 @@ function servicesFrom(environment: NodeJS.ProcessEnv): Services | undefined {
     : { postgres, milvus };
 }
 
-/** A database of its own, dropped when the action ends; gives its URL and Milvus' address. */
-export async function inDatabase<Result>(
-  action: (of: Services) => Promise<Result>,
-): Promise<Result> {
+/** Which engines the wire tests run on: `make test-scale-out` runs them on the scaled ones too. */
+export const wireEngine = process.env["REID_TEST_ENGINE"] ?? "embedded";
+
+/** Services with a database of their own. */
+export interface OwnServices extends Services {
+  /** Drops the database. */
+  drop(): Promise<void>;
+}
+
+/** Makes a database of its own; gives its URL and Milvus' address. */
+export async function makeDatabase(): Promise<OwnServices> {
   if (services === undefined) throw new RangeError(String(skipScaled));
   const name = `reid_${randomBytes(6).toString("hex")}`;
   const url = new URL(services.postgres);
-  const server = await Postgres.open({ url: url.href, connections: 1 });
-  try {
-    await server.query(`CREATE DATABASE ${name}`);
-    url.pathname = `/${name}`;
+  const onServer = async (statement: string) => {
+    const server = await Postgres.open({
+      url: services.postgres,
+      connections: 1,
+    });
     try {
-      return await action({ ...services, postgres: url.href });
+      await server.query(statement);
     } finally {
-      await server.query(`DROP DATABASE ${name} WITH (FORCE)`);
+      await server.close();
     }
+  };
+  await onServer(`CREATE DATABASE ${name}`);
+  url.pathname = `/${name}`;
+  return {
+    ...services,
+    postgres: url.href,
+    drop: () => onServer(`DROP DATABASE ${name} WITH (FORCE)`),
+  };
+}
+
+/** A database of its own, dropped when the action ends. */
+export async function inDatabase<Result>(
+  action: (of: Services) => Promise<Result>,
+): Promise<Result> {
+  const own = await makeDatabase();
+  try {
+    return await action(own);
   } finally {
-    await server.close();
+    await own.drop();
   }
+}
+
+/** Sections of a server's configuration that put its galleries into services. */
+export function scaledSettings({ postgres, milvus }: Services) {
+  return {
+    index: { engine: "milvus", milvus: { address: milvus } },
+    store: {
+      engine: "postgres",
+      min_free_bytes: 0,
+      postgres: { url: postgres, connections: 8 },
+    },
+  };
 }
 
 /** Galleries of one engine with a clock that stands still, as the cases of both engines use them. */

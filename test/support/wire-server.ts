@@ -10,6 +10,7 @@ import { silentLog } from "#core/log";
 import { randomStream } from "#core/random";
 import { normalizeRows } from "#core/vectors";
 import { startServer, type ReidServer, type StartOptions } from "#serve/server";
+import { makeDatabase, scaledSettings, wireEngine } from "./scaled.js";
 import { writeTinyBundle } from "./tiny-bundle.js";
 
 /** A real server on a port chosen by the system, and a client of it. */
@@ -29,11 +30,16 @@ export async function startWireServer(
   const folder = await mkdtemp(join(tmpdir(), "reid-wire-"));
   const models = join(folder, "models");
   await writeTinyBundle(models, "door");
+  const own = wireEngine === "scaled" ? await makeDatabase() : undefined;
+  const engines = own === undefined ? undefined : scaledSettings(own);
   const config = parseConfig({
     device: "cpu",
     inference: { workers: 1, threads_per_worker: 1 },
-    store: { min_free_bytes: 0 },
     ...settings,
+    index: { ...settings["index"], ...engines?.index },
+    store: { min_free_bytes: 0, ...settings["store"], ...engines?.store },
+    // PostgreSQL has its own.
+    backup: own === undefined ? (settings["backup"] ?? {}) : {},
     serve: {
       models,
       data: join(folder, "data"),
@@ -52,8 +58,13 @@ export async function startWireServer(
     client,
     address,
     close: async () => {
+      if (own !== undefined)
+        for (const { name } of (await client.GalleryService.ListGalleries({}))
+          .galleries)
+          await client.GalleryService.DeleteGallery({ gallery: name });
       client.close();
       await server.close();
+      await own?.drop();
       await rm(folder, { recursive: true, force: true });
     },
   };

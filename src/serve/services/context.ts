@@ -8,6 +8,7 @@ import type { RequestLog } from "#index/request-log";
 import type { Backups } from "../backups.js";
 import type { CallCounter } from "../drain.js";
 import type { Inference } from "../inference.js";
+import type { InTurn } from "../lanes.js";
 import type { OnlineMode } from "../online.js";
 import type { OperationLog } from "../operations.js";
 import type { Pages } from "../pages.js";
@@ -22,8 +23,10 @@ export interface ServiceContext {
   readonly inference: Inference;
   readonly reranker: Reranker;
   readonly galleries: Galleries;
-  /** Of calls whose writes are in `store`, such as operations. */
+  /** Of calls whose writes are no gallery's, such as operations. */
   readonly requests: RequestLog;
+  /** Decisions that may enrol, by gallery. */
+  readonly decisions: InTurn;
   readonly store: Store;
   readonly operations: OperationLog;
   readonly rebuilds: Rebuilds;

@@ -33,9 +33,11 @@ export async function forgetIdentity(
       `at most ${REASON_BYTES} bytes of UTF-8`,
     );
   const scope =
-    name === undefined ? galleries.known() : [await galleries.get(name)];
+    name === undefined ? await galleries.list() : [await galleries.get(name)];
   // The memory's rows are found by the entries: cut off in between, the same call again finds both.
-  const known = scope.flatMap((gallery) => gallery.rowsOf(identity));
+  const known = (
+    await Promise.all(scope.map((gallery) => gallery.rowsOf(identity)))
+  ).flat();
   const forgetRows = (isForgotten: IsForgottenRow) =>
     online === undefined
       ? forgetStoredRows(store, isForgotten)

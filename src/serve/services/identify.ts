@@ -20,7 +20,6 @@ import {
   type Decision,
   type Identification,
 } from "../identification.js";
-import { Lanes } from "../lanes.js";
 import { priorityFrom } from "../requests.js";
 import type { Call } from "./call.js";
 import type { ServiceContext } from "./context.js";
@@ -72,8 +71,6 @@ interface Question {
 /** The handler of SearchService/Identify: decides, and enrols where the policy says so. */
 export class Identifier {
   readonly #context: ServiceContext;
-  /** Decisions that may enrol, by gallery: two crops of one newcomer at once make one identity. */
-  readonly #lanes = new Lanes();
   readonly #ulid = monotonicFactory();
 
   constructor(context: ServiceContext) {
@@ -108,7 +105,10 @@ export class Identifier {
       // Without enrolling it is a read: it waits for nobody, and a disk that takes no writes does not hinder it.
       return keep === undefined
         ? this.#decide(question, undefined)
-        : this.#lanes.inTurn(name, signal, () => this.#decide(question, keep));
+        : // Two crops of one newcomer at once make one identity.
+          this.#context.decisions.inTurn(name, signal, () =>
+            this.#decide(question, keep),
+          );
     };
     if (envelope.enrolling.size === 0) return answer(undefined);
     const bytes = await requests.once(id, async (keep) =>

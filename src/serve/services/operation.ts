@@ -41,12 +41,17 @@ export function operationService(
   context: ServiceContext,
 ): OperationServiceHandlers {
   return {
-    GetOperation: unary(context, "OperationService/GetOperation", (request) => {
-      const id = requireId(request.operationId, "operation_id");
-      return {
-        operation: operationToWire(context, context.operations.get(id)),
-      };
-    }),
+    GetOperation: unary(
+      context,
+      "OperationService/GetOperation",
+      async (request) => {
+        const id = requireId(request.operationId, "operation_id");
+        await context.operations.refresh();
+        return {
+          operation: operationToWire(context, context.operations.get(id)),
+        };
+      },
+    ),
     ListOperations: unary(
       context,
       "OperationService/ListOperations",
@@ -57,6 +62,7 @@ export function operationService(
       "OperationService/WatchOperation",
       async (request, call, send) => {
         const id = requireId(request.operationId, "operation_id");
+        await context.operations.refresh();
         await watchOperation(context, id, call.signal, (operation) =>
           send({ operation: operationToWire(context, operation) }),
         );
@@ -65,11 +71,11 @@ export function operationService(
     CancelOperation: unary(
       context,
       "OperationService/CancelOperation",
-      (request) => {
+      async (request) => {
         const id = requireId(request.operationId, "operation_id");
-        return {
-          operation: operationToWire(context, context.operations.cancel(id)),
-        };
+        await context.operations.refresh();
+        const operation = await context.operations.cancel(id);
+        return { operation: operationToWire(context, operation) };
       },
     ),
   };
@@ -86,10 +92,10 @@ function wordsOf<Word extends string>(
   return words;
 }
 
-function listOperations(
+async function listOperations(
   context: ServiceContext,
   request: ListOperationsRequest__Output,
-): ListOperationsResponse {
+): Promise<ListOperationsResponse> {
   const { pages, operations, config } = context;
   const kind = wordFrom(
     request.kind,
@@ -105,6 +111,7 @@ function listOperations(
   );
   const bound = ["operations", kind ?? null, state ?? null];
   const page = pages.read(request, bound, config.limits.pageSize);
+  await operations.refresh();
   const listed = operations
     .list()
     .filter(

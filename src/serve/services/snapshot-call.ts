@@ -1,4 +1,5 @@
 import type { Galleries } from "#index/galleries";
+import { EngineUnsupportedError } from "#index/scaled-errors";
 import type { CreateSnapshotRequest__Output } from "../generated/reid/v1/CreateSnapshotRequest.js";
 import type { CreateSnapshotResponse } from "../generated/reid/v1/CreateSnapshotResponse.js";
 import type { Operation, OperationWork } from "../operation-types.js";
@@ -36,9 +37,14 @@ export async function createSnapshot(
   request: CreateSnapshotRequest__Output,
 ): Promise<CreateSnapshotResponse> {
   const { CreateSnapshot } = serviceDefinition("AdminService");
-  const { galleries, operations } = context;
+  const { config, galleries, operations } = context;
   const id = identified(request, CreateSnapshot);
   const { name } = await openGallery(context, request.gallery);
+  if (config.index.engine === "milvus")
+    throw new EngineUnsupportedError(
+      "a snapshot of an index",
+      "none is needed: Milvus keeps its indexes itself",
+    );
   return startOnce(context, id, CreateSnapshot, (withOperation) =>
     operations.start(
       "snapshot",

@@ -24,6 +24,7 @@ export async function updateGallery(
   const changes = galleryChangesFrom(request.gallery, mask, config);
   const gallery = await openGallery(context, request.gallery.name);
   requireSegments(changes.index, gallery.describe().dimension);
+  await operations.refresh();
   const running =
     operations.runningOn(`gallery/${gallery.name}`)?.operationId ??
     backups.restoringTo(gallery.name);
