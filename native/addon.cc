@@ -1,10 +1,15 @@
 // The addon's functions; its index object is in handle.cc. Functions called from JavaScript are JS_….
+#include <faiss/impl/AuxIndexStructures.h>
 #include <napi.h>
+
+#include <memory>
+#include <mutex>
 
 #include "arguments.h"
 #include "calls.h"
 #include "handle.h"
 #include "kernels.h"
+#include "stop.h"
 #include "vector_index.h"
 
 extern "C" void openblas_set_num_threads(int threads);
@@ -12,30 +17,23 @@ extern "C" void openblas_set_num_threads(int threads);
 namespace reid {
 namespace {
 
-/// load(path, mapped): resolves to an External for `new Index(external)`.
+/// Asked by FAISS between two iterations of a training: minutes at the end of a process or worker.
+struct Interrupt : faiss::InterruptCallback {
+  bool want_interrupt() override {
+    const Pool* pool = Pool::current();
+    return pool && pool->stopping();
+  }
+};
+
+/// load(path, mapped): resolves to an Index.
 Napi::Value JS_load(const Napi::CallbackInfo& info) {
-  if (!info[0].IsString()) refuse(info.Env(), "SHAPE", "path must be a string");
-  const std::string path = info[0].As<Napi::String>();
+  const std::string path = path_of(info, 0);
   const bool mapped = info[1].ToBoolean();
-  return info.Env().GetInstanceData<Instance>()->run_read(info.Env(), [path, mapped](Pool&) -> Result {
+  // As a write, though it changes nothing: no thread reads a file of gigabytes in the middle of another's write.
+  return Instance::of(info).run_write(info.Env(), [path, mapped](Pool&) -> Result {
     auto index = VectorIndex::load(path, mapped);
-    return [index](Napi::Env env) -> Napi::Value {
-      using Held = std::shared_ptr<VectorIndex>;
-      return Napi::External<Held>::New(env, new Held(index), [](Napi::Env, Held* held) { delete held; });
-    };
+    return [index](Napi::Env env) -> Napi::Value { return Handle::adopt(env, index); };
   });
-}
-
-/// createStop(): a flag that a search looks at between two blocks.
-Napi::Value JS_createStop(const Napi::CallbackInfo& info) {
-  return Napi::External<Stop>::New(info.Env(), new Stop(std::make_shared<std::atomic<bool>>(false)),
-                                   [](Napi::Env, Stop* stop) { delete stop; });
-}
-
-Napi::Value JS_stop(const Napi::CallbackInfo& info) {
-  if (!info[0].IsExternal()) refuse(info.Env(), "SHAPE", "stop must come from createStop");
-  (*info[0].As<Napi::External<Stop>>().Data())->store(true);
-  return info.Env().Undefined();
 }
 
 /// setThreads(threads, pinned): of the pools made from now on, one for each environment at its first call.
@@ -72,18 +70,34 @@ Napi::Value JS_innerProduct(const Napi::CallbackInfo& info) {
   return product(copy<float>(info, 1, napi_float32_array, "y"), inner_product);
 }
 
+/// squaredDistance(x, y): of two float32 [d]. For tests.
+Napi::Value JS_squaredDistance(const Napi::CallbackInfo& info) {
+  const auto x = copy<float>(info, 0, napi_float32_array, "x");
+  const auto y = copy<float>(info, 1, napi_float32_array, "y");
+  if (x.size() != y.size()) refuse(info.Env(), "SHAPE", "x and y must be equally long");
+  return Napi::Number::New(info.Env(), double(squared_distance(x.data(), y.data(), x.size())));
+}
+
 Napi::Object JS_init(Napi::Env env, Napi::Object exports) {
-  // The pool's threads share a search out: a matrix product of one of them starts no threads of its own.
-  openblas_set_num_threads(1);
-  env.SetInstanceData<Instance>(new Instance(env));
-  exports.Set("Index", Handle::define(env));
-  exports.Set("load", Napi::Function::New(env, JS_load));
-  exports.Set("createStop", Napi::Function::New(env, JS_createStop));
-  exports.Set("stop", Napi::Function::New(env, JS_stop));
-  exports.Set("setThreads", Napi::Function::New(env, JS_setThreads));
-  exports.Set("kernels", Napi::Function::New(env, JS_kernels));
-  exports.Set("useKernel", Napi::Function::New(env, JS_useKernel));
-  exports.Set("innerProduct", Napi::Function::New(env, JS_innerProduct));
+  // Once: another environment may be in the middle of a product, or of a training.
+  static std::once_flag once;
+  std::call_once(once, [] {
+    // The pool's threads share a search out: a matrix product of one of them starts no threads of its own.
+    openblas_set_num_threads(1);
+    faiss::InterruptCallback::instance = std::make_unique<Interrupt>();
+  });
+  auto* instance = new Instance(env);
+  env.SetInstanceData<Instance>(instance);
+  const Napi::Function index = Handle::define(env);
+  instance->index_class = Napi::Persistent(index);
+  exports.Set("Index", index);
+  exports.Set("Stop", Stop::define(env));
+  exports.Set("load", Napi::Function::New<guarded<JS_load>>(env));
+  exports.Set("setThreads", Napi::Function::New<guarded<JS_setThreads>>(env));
+  exports.Set("kernels", Napi::Function::New<guarded<JS_kernels>>(env));
+  exports.Set("useKernel", Napi::Function::New<guarded<JS_useKernel>>(env));
+  exports.Set("innerProduct", Napi::Function::New<guarded<JS_innerProduct>>(env));
+  exports.Set("squaredDistance", Napi::Function::New<guarded<JS_squaredDistance>>(env));
   return exports;
 }
 

@@ -2,7 +2,8 @@
   "variables": { "sanitize%": 0 },
   "target_defaults": {
     "include_dirs": ["<!@(node -p \"require('node-addon-api').include_dir\")"],
-    "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS"],
+    # Swallow: an error cannot be thrown in a worker that is being terminated; without it the whole process ends.
+    "defines": ["NAPI_VERSION=8", "NODE_ADDON_API_CPP_EXCEPTIONS", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
     "cflags!": ["-fno-exceptions"],
     "cflags_cc!": ["-fno-exceptions", "-fno-rtti", "-std=gnu++17", "-std=gnu++20"],
     "cflags_cc": ["-std=c++17", "-fexceptions", "-frtti", "-Wall", "-Wextra", "-fvisibility=hidden"],
@@ -27,7 +28,7 @@
       "sources": [
         "addon.cc", "arguments.cc", "batch_scan.cc", "body.cc", "calls.cc", "compaction.cc", "graph_walk.cc", "handle.cc",
         "id_set.cc", "id_table.cc", "index_file.cc", "index_kinds.cc", "kernels.cc", "link.cc", "pool.cc", "scan.cc",
-        "storage.cc", "vector_index.cc"
+        "stop.cc", "storage.cc", "vector_index.cc"
       ],
       # kernels.cc: every clone must round alike. FAISS's headers are not ours to warn about.
       "cflags_cc": ["-fopenmp", "-ffp-contract=off", "-Wno-psabi", "-isystem", "/usr/include/faiss"],

@@ -3,16 +3,17 @@
 
 #include <napi.h>
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
 
 #include "pool.h"
+#include "vector_index.h"
 
 namespace reid {
 
-/// What the work leaves for the main thread; makes the value the promise resolves to.
+/// What the work leaves for the main thread; makes the value the promise resolves to. Owns no JavaScript values:
+/// it may be dropped on any thread.
 using Result = std::function<Napi::Value(Napi::Env)>;
 
 struct Job {
@@ -32,25 +33,38 @@ class Instance {
   using Work = std::function<Result(Pool&)>;
 
   explicit Instance(Napi::Env env);
+  /// Waits for what runs. What is dropped, and what can no longer be settled, is freed.
   ~Instance();
 
-  /// Main thread. Runs work on the pool, beside all other.
+  static Instance& of(const Napi::CallbackInfo& info) { return *info.Env().GetInstanceData<Instance>(); }
+
+  // Main thread, as all below.
+  /// Runs work on the pool, beside all other; a thread in the middle of a write may run it.
   Napi::Value run_read(Napi::Env env, Work work);
-  /// Main thread. Runs work after what was asked of its owner before.
+  /// Runs work on the pool, beside all other.
+  Napi::Value run_write(Napi::Env env, Work work);
+  /// Runs work after what was asked of its owner before.
   Napi::Value run_in_turn(Napi::Env env, const void* owner, Work work);
-  /// Main thread. Runs the first half beside all other, and then the second half in turn.
+  /// Runs the first half beside all other, and then the second half in turn.
   Napi::Value run_halves(Napi::Env env, const void* owner, Work first, Work second);
-  /// Main thread. Made at the first use, so that the threads may be set before.
-  Pool& pool();
+  /// Lets go of an index on the pool: to free gigabytes takes milliseconds.
+  void drop(std::shared_ptr<VectorIndex> index);
+
+  Napi::FunctionReference index_class;
+  /// The index that the next object of that class takes over, while one is made.
+  std::shared_ptr<VectorIndex> adopted;
 
  private:
-  Job* begin(Napi::Env env);
-  bool attempt(Job* job, const Work& work);
-  void finish(Job* job);
-  void settle(Napi::Env env, Job* raw);
+  using Held = std::shared_ptr<Job>;
+  static void settle(Napi::Env env, Napi::Function, Instance* instance, Held* held);
+  using Done = Napi::TypedThreadSafeFunction<Instance, Held, &Instance::settle>;
 
-  size_t in_flight_ = 0;  // main thread only
-  Napi::ThreadSafeFunction done_;
+  Pool& pool();
+  Napi::Value promise_of(Napi::Env env, const Held& job);
+  void finish(Held job);
+
+  size_t in_flight_ = 0;
+  Done done_;
   std::unique_ptr<Pool> pool_;
 };
 

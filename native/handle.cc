@@ -2,30 +2,37 @@
 
 #include "arguments.h"
 #include "calls.h"
+#include "stop.h"
 
 namespace reid {
 namespace {
 
-Instance& instance(const Napi::CallbackInfo& info) { return *info.Env().GetInstanceData<Instance>(); }
+// Of one search, 12 bytes each and on both sides: above, a wrong k would have the process killed for its memory.
+constexpr size_t kMostHits = 100'000'000;
+
 Napi::Value nothing(Napi::Env env) { return env.Undefined(); }
 
 }  // namespace
 
 Napi::Function Handle::define(Napi::Env env) {
   return DefineClass(env, "Index",
-                     {InstanceMethod("add", &Handle::JS_add), InstanceMethod("update", &Handle::JS_update),
-                      InstanceMethod("train", &Handle::JS_train), InstanceMethod("remove", &Handle::JS_remove),
-                      InstanceMethod("search", &Handle::JS_search), InstanceMethod("ids", &Handle::JS_ids),
-                      InstanceMethod("features", &Handle::JS_features),
-                      InstanceMethod("compact", &Handle::JS_compact),
-                      InstanceMethod("save", &Handle::JS_save), InstanceMethod("facts", &Handle::JS_facts),
-                      InstanceMethod("describe", &Handle::JS_describe),
-                      InstanceMethod("close", &Handle::JS_close)});
+                     {InstanceMethod("add", &Handle::call<&Handle::JS_add>),
+                      InstanceMethod("update", &Handle::call<&Handle::JS_update>),
+                      InstanceMethod("train", &Handle::call<&Handle::JS_train>),
+                      InstanceMethod("remove", &Handle::call<&Handle::JS_remove>),
+                      InstanceMethod("search", &Handle::call<&Handle::JS_search>),
+                      InstanceMethod("ids", &Handle::call<&Handle::JS_ids>),
+                      InstanceMethod("features", &Handle::call<&Handle::JS_features>),
+                      InstanceMethod("compact", &Handle::call<&Handle::JS_compact>),
+                      InstanceMethod("save", &Handle::call<&Handle::JS_save>),
+                      InstanceMethod("facts", &Handle::call<&Handle::JS_facts>),
+                      InstanceMethod("describe", &Handle::call<&Handle::JS_describe>),
+                      InstanceMethod("close", &Handle::call<&Handle::JS_close>)});
 }
 
 Handle::Handle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Handle>(info) {
-  if (info.Length() == 1 && info[0].IsExternal()) {
-    index_ = *info[0].As<Napi::External<std::shared_ptr<VectorIndex>>>().Data();
+  if (Instance::of(info).adopted) {
+    index_ = std::move(Instance::of(info).adopted);
     return;
   }
   if (!info[0].IsString()) refuse(info.Env(), "SHAPE", "kind must be a string");
@@ -51,6 +58,17 @@ Handle::Handle(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Handle>(info) 
   index_ = std::make_shared<VectorIndex>(kind, dimension, parameters);
 }
 
+Napi::Value Handle::adopt(Napi::Env env, std::shared_ptr<VectorIndex> index) {
+  Instance& instance = *env.GetInstanceData<Instance>();
+  // Beside JavaScript's reach: a class that took a pointer from it could be handed another.
+  instance.adopted = std::move(index);
+  struct Clear {
+    std::shared_ptr<VectorIndex>& index;
+    ~Clear() { index.reset(); }
+  } clear{instance.adopted};
+  return instance.index_class.New({});
+}
+
 std::shared_ptr<VectorIndex> Handle::open(const Napi::CallbackInfo& info) {
   if (!index_) refuse(info.Env(), "CLOSED", "the index is closed");
   return index_;
@@ -65,7 +83,7 @@ Napi::Value Handle::write(const Napi::CallbackInfo& info, Write method) {
                                     std::to_string(index->dimension()) + "] but are " +
                                     std::to_string(features.size()) + " numbers");
   }
-  return instance(info).run_in_turn(
+  return Instance::of(info).run_in_turn(
       info.Env(), index.get(),
       [index, method, ids = std::move(ids), features = std::move(features)](Pool& pool) -> Result {
         ((*index).*method)(ids, features, pool);
@@ -88,7 +106,7 @@ Napi::Value Handle::JS_train(const Napi::CallbackInfo& info) {
                                       " numbers");
     }
   }
-  return instance(info).run_in_turn(info.Env(), index.get(),
+  return Instance::of(info).run_in_turn(info.Env(), index.get(),
                                     [index, features = std::move(features)](Pool& pool) -> Result {
                                       index->train(features, pool);
                                       return nothing;
@@ -98,7 +116,7 @@ Napi::Value Handle::JS_train(const Napi::CallbackInfo& info) {
 Napi::Value Handle::JS_remove(const Napi::CallbackInfo& info) {
   auto index = open(info);
   auto ids = copy<double>(info, 0, napi_float64_array, "ids");
-  return instance(info).run_in_turn(info.Env(), index.get(), [index, ids = std::move(ids)](Pool&) -> Result {
+  return Instance::of(info).run_in_turn(info.Env(), index.get(), [index, ids = std::move(ids)](Pool&) -> Result {
     const double removed = double(index->remove(ids));
     return [removed](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, removed); };
   });
@@ -107,24 +125,30 @@ Napi::Value Handle::JS_remove(const Napi::CallbackInfo& info) {
 /// search(queries, k, exact, effort, filterMode, filterIds | bitmap, firstId, stop)
 Napi::Value Handle::JS_search(const Napi::CallbackInfo& info) {
   auto index = open(info);
-  Query query;
-  query.features = copy<float>(info, 0, napi_float32_array, "queries");
+  auto query = std::make_shared<Query>();
+  query->features = copy<float>(info, 0, napi_float32_array, "queries");
   const size_t d = size_t(index->dimension());
-  if (query.features.empty() || query.features.size() % d != 0) {
+  if (query->features.empty() || query->features.size() % d != 0) {
     refuse(info.Env(), "SHAPE", "queries must be [Q, " + std::to_string(d) + "] with Q of 1 or more but are " +
-                                    std::to_string(query.features.size()) + " numbers");
+                                    std::to_string(query->features.size()) + " numbers");
   }
-  query.n = query.features.size() / d;
-  query.k = size_t(number(info, 1, "k", 1, 2147483647));
-  if (double(query.k) * double(query.n) > 1e9) refuse(info.Env(), "SHAPE", "k times queries is above 10^9");
-  query.exact = info[2].ToBoolean();
-  query.effort = int(number(info, 3, "effort", 0, 1000000));
+  query->n = query->features.size() / d;
+  query->k = size_t(number(info, 1, "k", 1, 2147483647));
+  if (query->k > kMostHits / query->n) {
+    refuse(info.Env(), "SHAPE", "k times queries must be at most " + std::to_string(kMostHits) + " but is " +
+                                    std::to_string(query->k) + " times " + std::to_string(query->n));
+  }
+  query->exact = info[2].ToBoolean();
+  query->effort = int(number(info, 3, "effort", 0, 1000000));
   const int mode = int(number(info, 4, "filter mode", 0, 2));
-  query.filter = mode == 0 ? FilterMode::none : mode == 1 ? FilterMode::only : FilterMode::except;
-  if (mode != 0) query.ids = id_set(info, 5, 6);
-  if (info[7].IsExternal()) query.stop = *info[7].As<Napi::External<Stop>>().Data();
-  return instance(info).run_read(info.Env(), [index, query = std::move(query)](Pool& pool) -> Result {
-    auto answer = std::make_shared<Answer>(index->search(query, pool));
+  query->filter = mode == 0 ? FilterMode::none : mode == 1 ? FilterMode::only : FilterMode::except;
+  auto filter = std::make_shared<FilterIds>();
+  if (mode != 0) *filter = filter_ids(info, 5, 6);
+  query->stop = Stop::flag_of(info, 7);
+  return Instance::of(info).run_read(info.Env(), [index, query, filter](Pool& pool) -> Result {
+    query->ids = filter->set();
+    query->pool = &pool;
+    auto answer = std::make_shared<Answer>(index->search(*query, pool));
     return [answer](Napi::Env env) -> Napi::Value {
       Napi::Object object = Napi::Object::New(env);
       object.Set("ids", typed<Napi::Float64Array>(env, answer->ids));
@@ -138,7 +162,7 @@ Napi::Value Handle::JS_search(const Napi::CallbackInfo& info) {
 
 Napi::Value Handle::JS_ids(const Napi::CallbackInfo& info) {
   auto index = open(info);
-  return instance(info).run_read(info.Env(), [index](Pool&) -> Result {
+  return Instance::of(info).run_read(info.Env(), [index](Pool&) -> Result {
     auto ids = std::make_shared<std::vector<double>>(index->ids());
     return [ids](Napi::Env env) { return typed<Napi::Float64Array>(env, *ids); };
   });
@@ -147,7 +171,7 @@ Napi::Value Handle::JS_ids(const Napi::CallbackInfo& info) {
 Napi::Value Handle::JS_features(const Napi::CallbackInfo& info) {
   auto index = open(info);
   auto ids = copy<double>(info, 0, napi_float64_array, "ids");
-  return instance(info).run_read(info.Env(), [index, ids = std::move(ids)](Pool&) -> Result {
+  return Instance::of(info).run_read(info.Env(), [index, ids = std::move(ids)](Pool&) -> Result {
     auto features = std::make_shared<std::vector<float>>(index->features(ids));
     return [features](Napi::Env env) { return typed<Napi::Float32Array>(env, *features); };
   });
@@ -156,7 +180,7 @@ Napi::Value Handle::JS_features(const Napi::CallbackInfo& info) {
 Napi::Value Handle::JS_compact(const Napi::CallbackInfo& info) {
   auto index = open(info);
   auto compaction = std::make_shared<std::shared_ptr<Compaction>>();
-  return instance(info).run_halves(
+  return Instance::of(info).run_halves(
       info.Env(), index.get(),
       [index, compaction](Pool& pool) -> Result {
         *compaction = index->start_compaction(pool);
@@ -170,9 +194,8 @@ Napi::Value Handle::JS_compact(const Napi::CallbackInfo& info) {
 
 Napi::Value Handle::JS_save(const Napi::CallbackInfo& info) {
   auto index = open(info);
-  if (!info[0].IsString()) refuse(info.Env(), "SHAPE", "path must be a string");
-  const std::string path = info[0].As<Napi::String>();
-  return instance(info).run_in_turn(info.Env(), index.get(), [index, path](Pool&) -> Result {
+  const std::string path = path_of(info, 0);
+  return Instance::of(info).run_in_turn(info.Env(), index.get(), [index, path](Pool&) -> Result {
     index->save(path);
     return nothing;
   });
@@ -180,7 +203,7 @@ Napi::Value Handle::JS_save(const Napi::CallbackInfo& info) {
 
 Napi::Value Handle::JS_facts(const Napi::CallbackInfo& info) {
   auto index = open(info);
-  return instance(info).run_read(info.Env(), [index](Pool&) -> Result {
+  return Instance::of(info).run_read(info.Env(), [index](Pool&) -> Result {
     const Facts facts = index->facts();
     return [facts](Napi::Env env) -> Napi::Value {
       Napi::Object object = Napi::Object::New(env);
@@ -214,6 +237,7 @@ Napi::Value Handle::JS_describe(const Napi::CallbackInfo& info) {
 
 /// Calls under way keep the index alive; the last of them frees it.
 Napi::Value Handle::JS_close(const Napi::CallbackInfo& info) {
+  Instance::of(info).drop(std::move(index_));
   index_.reset();
   return info.Env().Undefined();
 }

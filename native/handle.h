@@ -3,15 +3,12 @@
 
 #include <napi.h>
 
-#include <atomic>
 #include <memory>
 
+#include "arguments.h"
 #include "vector_index.h"
 
 namespace reid {
-
-/// What createStop() gives out: a flag that a search looks at.
-using Stop = std::shared_ptr<std::atomic<bool>>;
 
 /// Methods called from JavaScript are JS_…; they run on the main thread, copy what they are given, and leave the work
 /// to the pool.
@@ -19,13 +16,18 @@ class Handle : public Napi::ObjectWrap<Handle> {
  public:
   static Napi::Function define(Napi::Env env);
 
-  /// new Index(kind, dimension, storage, m, efConstruction, efSearch, lists, probes, segments, bits), or
-  /// new Index(External) after a load.
+  /// new Index(kind, dimension, storage, m, efConstruction, efSearch, lists, probes, segments, bits)
   explicit Handle(const Napi::CallbackInfo& info);
+  /// An object for an index that was loaded.
+  static Napi::Value adopt(Napi::Env env, std::shared_ptr<VectorIndex> index);
 
  private:
   using Write = void (VectorIndex::*)(const std::vector<double>&, const std::vector<float>&, Pool&);
 
+  template <Napi::Value (Handle::*method)(const Napi::CallbackInfo&)>
+  Napi::Value call(const Napi::CallbackInfo& info) {
+    return guarded(info.Env(), [&] { return (this->*method)(info); });
+  }
   std::shared_ptr<VectorIndex> open(const Napi::CallbackInfo& info);
   Napi::Value write(const Napi::CallbackInfo& info, Write method);
   Napi::Value JS_add(const Napi::CallbackInfo& info);

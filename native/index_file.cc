@@ -1,6 +1,7 @@
 // VectorIndex to a file and back. Layout: docs/formats.md, "Index file".
 #include <faiss/impl/io.h>
 #include <faiss/index_io.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -87,9 +88,14 @@ bool is_within(int32_t value, int32_t low, int32_t high) { return value >= low &
 }  // namespace
 
 void VectorIndex::save(const std::string& path) const {
-  File file(std::fopen(path.c_str(), "wbx"));
-  const auto failed = [&] { throw Failure("IO", path + ": " + std::strerror(errno)); };
-  if (!file.handle) failed();
+  if (body_->is_mapped) throw Failure("FAILED_PRECONDITION", "its lists lie in a file: copy that");
+  File file(std::fopen(path.c_str(), "wbxe"));
+  if (!file.handle) throw Failure("IO", path + ": " + std::strerror(errno));
+  const auto failed = [&] {
+    const int error = errno;
+    unlink(path.c_str());
+    throw Failure("IO", path + ": " + std::strerror(error));
+  };
   const Body& body = *body_;
   Header header = {};
   std::memcpy(header.magic, kMagic, sizeof kMagic);
@@ -123,10 +129,13 @@ void VectorIndex::save(const std::string& path) const {
 }
 
 std::shared_ptr<VectorIndex> VectorIndex::load(const std::string& path, bool mapped) {
-  File file(std::fopen(path.c_str(), "rb"));
+  // Does not wait for the other end of a pipe.
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  File file(descriptor < 0 ? nullptr : fdopen(descriptor, "rb"));
   if (!file.handle) throw Failure("IO", path + ": " + std::strerror(errno));
   struct stat status;
   if (fstat(fileno(file.handle), &status) != 0) throw Failure("IO", path + ": " + std::strerror(errno));
+  if (!S_ISREG(status.st_mode)) throw Failure("IO", path + ": not a file");
   const uint64_t bytes = uint64_t(status.st_size);
   Header header;
   read(file.handle, header);

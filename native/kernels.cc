@@ -204,6 +204,10 @@ float inner_product(const float* x, const float* y, size_t d) {
   return in_use.load(std::memory_order_relaxed)->inner_product(x, y, d);
 }
 
+float squared_distance(const float* x, const float* y, size_t d) {
+  return in_use.load(std::memory_order_relaxed)->l2_squared(x, y, d);
+}
+
 float inner_product_halves(const float* x, const uint16_t* y, size_t d) {
   return in_use.load(std::memory_order_relaxed)->inner_product_halves(x, y, d);
 }
@@ -222,8 +226,6 @@ namespace faiss {
 
 float fvec_inner_product(const float* x, const float* y, size_t d) { return reid::inner_product(x, y, d); }
 
-float fvec_L2sqr(const float* x, const float* y, size_t d) {
-  return reid::in_use.load(std::memory_order_relaxed)->l2_squared(x, y, d);
-}
+float fvec_L2sqr(const float* x, const float* y, size_t d) { return reid::squared_distance(x, y, d); }
 
 }  // namespace faiss

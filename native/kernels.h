@@ -21,6 +21,9 @@ std::string kernel_in_use();
 /// Inner product of two float32 [d]; any thread; borrows both.
 float inner_product(const float* x, const float* y, size_t d);
 
+/// Squared L2 distance of two float32 [d]; any thread; borrows both. What FAISS's training measures with.
+float squared_distance(const float* x, const float* y, size_t d);
+
 /// As inner_product, with y as IEEE binary16 or as whole numbers from 0 to 255.
 float inner_product_halves(const float* x, const uint16_t* y, size_t d);
 float inner_product_bytes(const float* x, const uint8_t* y, size_t d);

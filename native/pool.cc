@@ -4,13 +4,29 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include <cstdlib>
 #include <exception>
 #include <memory>
+#include <unordered_set>
 
 namespace reid {
 namespace {
 
 constexpr size_t kReadsBeforeAWrite = 3;
+
+thread_local const Pool* pool_of_thread = nullptr;
+
+/// Pools that are up. `process.exit` takes nothing down that Node knows of: it runs the exit handlers of C and the
+/// destructors of libraries under the pools' threads, and a product in the middle of OpenBLAS would lose its memory.
+struct Pools {
+  std::mutex mutex;
+  std::unordered_set<Pool*> up;
+};
+
+Pools& pools() {
+  static auto* all = new Pools;  // never destroyed: it is asked while everything else is
+  return *all;
+}
 
 void pin(size_t processor) {
   cpu_set_t one;
@@ -22,16 +38,42 @@ void pin(size_t processor) {
 
 }  // namespace
 
+const Pool* Pool::current() { return pool_of_thread; }
+
 Pool::Pool(size_t threads, bool pinned) {
-  for (size_t i = 0; i < threads; i++) {
-    threads_.emplace_back([this, i, pinned] {
-      if (pinned) pin(i);
-      run();
+  static std::once_flag once;
+  // Registered after every library was loaded, so that it runs before what they registered.
+  std::call_once(once, [] {
+    std::atexit([] {
+      std::lock_guard<std::mutex> hold(pools().mutex);
+      for (Pool* pool : pools().up) pool->stop();
     });
+  });
+  threads_.reserve(threads);
+  try {
+    for (size_t i = 0; i < threads; i++) {
+      threads_.emplace_back([this, i, pinned] {
+        if (pinned) pin(i);
+        run();
+      });
+    }
+  } catch (...) {
+    stop();
+    throw;
   }
+  std::lock_guard<std::mutex> hold(pools().mutex);
+  pools().up.insert(this);
 }
 
 Pool::~Pool() {
+  {
+    std::lock_guard<std::mutex> hold(pools().mutex);
+    pools().up.erase(this);
+  }
+  stop();
+}
+
+void Pool::stop() {
   std::deque<Task> reads, writes;
   std::unordered_map<const void*, std::deque<Task>> turns;
   {
@@ -44,6 +86,7 @@ Pool::~Pool() {
   }
   wake_.notify_all();
   for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
 }
 
 void Pool::post(std::deque<Task>& queue, Task task) {
@@ -102,6 +145,7 @@ Pool::Task Pool::taken_from(std::deque<Task>& queue) {
 void Pool::run() {
   // OpenMP counts its threads per calling thread: FAISS starts none of its own.
   omp_set_num_threads(1);
+  pool_of_thread = this;
   for (;;) {
     Task task;
     {

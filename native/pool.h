@@ -18,10 +18,12 @@ class Pool {
  public:
   using Task = std::function<void()>;
 
-  /// pinned: thread i runs on processor i only.
+  /// pinned: thread i runs on processor i only. Throws std::system_error where so many threads cannot be had.
   Pool(size_t threads, bool pinned);
   /// Drops what is queued, waits for what is running.
   ~Pool();
+  /// The pool whose thread this is, or nullptr.
+  static const Pool* current();
 
   size_t threads() const { return threads_.size(); }
   /// Any thread. A task that changes nothing: beside every other task.
@@ -40,6 +42,7 @@ class Pool {
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
 
  private:
+  void stop();
   void run();
   void post(std::deque<Task>& queue, Task task);
   void share(size_t parts, const std::function<void(size_t)>& body, std::deque<Task>& queue);

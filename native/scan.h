@@ -22,8 +22,11 @@ struct Query {
   FilterMode filter = FilterMode::none;
   IdSet ids;                                // of the filter
   std::shared_ptr<std::atomic<bool>> stop;  // may be empty
+  const Pool* pool = nullptr;               // ends with it; may be empty
 
-  bool stopped() const { return stop && stop->load(std::memory_order_relaxed); }
+  bool stopped() const {
+    return (stop && stop->load(std::memory_order_relaxed)) || (pool && pool->stopping());
+  }
   bool allows(int64_t id) const {
     return id >= 0 && (filter == FilterMode::none || ids.contains(id) == (filter == FilterMode::only));
   }

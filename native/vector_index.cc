@@ -17,9 +17,13 @@ constexpr double kLargestId = 9007199254740991.0;  // 2^53 - 1
 // Up to an eighth of the rows it is cheaper to look up each id of a filter than to ask the filter of each row.
 constexpr size_t kRowsALookup = 8;
 
+// Products of 4096 such numbers stay far below the largest float: what overflows is near to no list and to no node.
+constexpr float kLargestNumber = 1e16f;
+
 void require_finite(const std::vector<float>& features) {
   for (float value : features) {
     if (!std::isfinite(value)) throw Failure("SHAPE", "a feature is not finite");
+    if (std::fabs(value) > kLargestNumber) throw Failure("SHAPE", "a feature has a number beyond 1e16");
   }
 }
 

@@ -36,8 +36,8 @@ interface NativeIndex {
       effort: number,
       filterMode: number,
       filterIds: Float64Array | Uint8Array | Uint32Array | undefined,
-      firstId: number,
-      stop: object | undefined,
+      firstId: number | undefined,
+      stop: NativeStop | undefined,
     ]
   ): Promise<Neighbours>;
   ids(): Promise<Float64Array>;
@@ -47,6 +47,11 @@ interface NativeIndex {
   facts(): Promise<IndexFacts>;
   describe(): NativeSpec;
   close(): void;
+}
+
+/** The flag of a search: what was fired stays so. */
+interface NativeStop {
+  fire(): void;
 }
 
 /** Every number a kind may need; a kind reads its own. */
@@ -66,13 +71,13 @@ interface NativeSpec {
 
 interface Addon {
   readonly Index: new (...args: readonly unknown[]) => NativeIndex;
-  load(path: string, mapped: boolean): Promise<object>;
-  createStop(): object;
-  stop(flag: object): void;
+  readonly Stop: new () => NativeStop;
+  load(path: string, mapped: boolean): Promise<NativeIndex>;
   setThreads(threads: number, pinned: boolean): void;
   kernels(): string[];
   useKernel(name: string): string;
   innerProduct(x: Float32Array, y: KernelRow): number;
+  squaredDistance(x: Float32Array, y: Float32Array): number;
 }
 
 let loaded: Addon | undefined;
@@ -126,6 +131,19 @@ function failureOf(error: unknown, operation: string, path?: string): unknown {
   return error;
 }
 
+/** Calls a function of the addon that answers at once. */
+function called<Result>(
+  operation: string,
+  call: (native: Addon) => Result,
+): Result {
+  const native = addon();
+  try {
+    return call(native);
+  } catch (error) {
+    throw failureOf(error, operation);
+  }
+}
+
 /**
  * Sets the threads that indexes are searched and built on, one pool for each thread of Node that uses the addon.
  *
@@ -133,9 +151,13 @@ function failureOf(error: unknown, operation: string, path?: string): unknown {
  *
  * @param threads  0: as many as the machine has
  * @param pinned   thread i runs on processor i only
+ * @throws {ShapeError} threads is no whole number from 0 to 1024
  */
 export function setIndexThreads(threads: number, pinned: boolean): void {
-  if (faissMissing() === undefined) addon().setThreads(threads, pinned);
+  if (faissMissing() !== undefined) return;
+  called("threads", (native) => {
+    native.setThreads(threads, pinned);
+  });
 }
 
 /** The clones of the distance kernel that this processor can run, slowest first; "faiss" is the library's own. */
@@ -143,9 +165,14 @@ export function distanceKernels(): readonly string[] {
   return addon().kernels();
 }
 
-/** Makes one clone the one in use, in the whole process, for tests and benches. @returns the one before */
+/**
+ * Makes one clone the one in use, in the whole process, for tests and benches.
+ *
+ * @returns the one before
+ * @throws {ShapeError} this processor has no such clone
+ */
 export function useDistanceKernel(name: string): string {
-  return addon().useKernel(name);
+  return called("kernel", (native) => native.useKernel(name));
 }
 
 /** A row as the kernels read it: float32, IEEE binary16, or whole numbers. */
@@ -153,7 +180,15 @@ export type KernelRow = Float32Array | Uint16Array | Uint8Array;
 
 /** Inner product of a float32 [D] and a row [D] by the clone in use, for tests of the clones. */
 export function kernelInnerProduct(x: Float32Array, y: KernelRow): number {
-  return addon().innerProduct(x, y);
+  return called("inner product", (native) => native.innerProduct(x, y));
+}
+
+/** Squared L2 distance of two float32 [D] by the clone in use, for tests of the clones. */
+export function kernelSquaredDistance(
+  x: Float32Array,
+  y: Float32Array,
+): number {
+  return called("squared distance", (native) => native.squaredDistance(x, y));
 }
 
 /** What the addon says of an index as a spec, by kind. */
@@ -248,9 +283,9 @@ export class FaissIndex implements VectorIndex {
     path: string,
     { mmap = false }: { readonly mmap?: boolean } = {},
   ): Promise<FaissIndex> {
-    const { load, Index } = addon();
+    const { load } = addon();
     try {
-      return new FaissIndex(new Index(await load(path, mmap)));
+      return new FaissIndex(await load(path, mmap));
     } catch (error) {
       throw failureOf(error, "load", path);
     }
@@ -278,9 +313,9 @@ export class FaissIndex implements VectorIndex {
   ): Promise<Neighbours> {
     const { k, mode = "index", filter, effort = 0, signal } = options;
     if (signal?.aborted) throw new SearchCancelledError();
-    const flag = signal === undefined ? undefined : addon().createStop();
+    const flag = signal === undefined ? undefined : new (addon().Stop)();
     const stop = (): void => {
-      if (flag !== undefined) addon().stop(flag);
+      flag?.fire();
     };
     signal?.addEventListener("abort", stop);
     try {
@@ -292,7 +327,7 @@ export class FaissIndex implements VectorIndex {
           effort,
           filter === undefined ? 0 : filterModes[filter.mode],
           filter && ("ids" in filter ? filter.ids : filter.bitmap),
-          filter !== undefined && "bitmap" in filter ? filter.firstId : 0,
+          filter && ("bitmap" in filter ? filter.firstId : undefined),
           flag,
         ),
       );

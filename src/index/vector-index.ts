@@ -87,7 +87,7 @@ export interface VectorIndex {
    * Adds rows; all or none.
    *
    * @param ids       float64 [N], whole numbers in [0, 2^53), none of them in the index; copied
-   * @param features  float32 [N, D]; copied before this returns
+   * @param features  float32 [N, D], within ±10¹⁶; copied before this returns
    */
   add(ids: Float64Array, features: Float32Array): Promise<void>;
   /**

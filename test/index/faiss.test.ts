@@ -115,82 +115,6 @@ for (const spec of specs) {
       await index.close();
     });
 
-    test("refuses what has the wrong type, length, value or state", async () => {
-      const index = await filled(spec, 5);
-      const queries = unitFeatures(random, 1, dimension);
-      const wrong = (value: unknown): never => value as never;
-      const cases: readonly (readonly [string, () => Promise<unknown>])[] = [
-        ["SHAPE", () => index.add(idsTo(2), queries)],
-        ["SHAPE", () => index.add(wrong(new Float32Array(1)), queries)],
-        ["SHAPE", () => index.add(Float64Array.of(9), wrong([...queries]))],
-        ["SHAPE", () => index.add(Float64Array.of(3), queries)],
-        ["SHAPE", () => index.add(Float64Array.of(-1), queries)],
-        ["SHAPE", () => index.add(Float64Array.of(1.5), queries)],
-        ["SHAPE", () => index.add(Float64Array.of(2 ** 53), queries)],
-        [
-          "SHAPE",
-          () =>
-            index.add(
-              Float64Array.of(9),
-              queries.map(() => NaN),
-            ),
-        ],
-        ["SHAPE", () => index.search(queries.subarray(1), { k: 1 })],
-        ["SHAPE", () => index.search(new Float32Array(0), { k: 1 })],
-        ["SHAPE", () => index.search(queries, { k: 0 })],
-        ["SHAPE", () => index.search(queries, { k: 1.5 })],
-        [
-          "SHAPE",
-          () =>
-            index.search(
-              queries.map(() => Infinity),
-              { k: 1 },
-            ),
-        ],
-        [
-          "SHAPE",
-          () =>
-            index.search(queries, {
-              k: 1,
-              filter: { mode: "only", ids: wrong([1]) },
-            }),
-        ],
-        ...[wrong(new Float32Array(1)), wrong(null)].map(
-          (bitmap: Uint8Array) =>
-            [
-              "SHAPE",
-              () =>
-                index.search(queries, {
-                  k: 1,
-                  filter: { mode: "except", bitmap, firstId: 0 },
-                }),
-            ] as const,
-        ),
-        ...[-1, 0.5, 2 ** 53, NaN].map(
-          (firstId) =>
-            [
-              "SHAPE",
-              () =>
-                index.search(queries, {
-                  k: 1,
-                  filter: { mode: "only", bitmap: Uint8Array.of(1), firstId },
-                }),
-            ] as const,
-        ),
-        ["SHAPE", () => index.remove(wrong("1"))],
-        ["INDEX_FAILED", () => index.save("/nowhere/at/all")],
-      ];
-      for (const [code, call] of cases)
-        await assert.rejects(call, { code }, String(call));
-      const detached = unitFeatures(random, 1, dimension);
-      structuredClone(detached.buffer, { transfer: [detached.buffer] });
-      await assert.rejects(index.add(Float64Array.of(9), detached), {
-        code: "SHAPE",
-      });
-      assert.equal((await index.facts()).count, 5);
-      await index.close();
-    });
-
     test("finishes what is under way when it is closed, and may be closed again", async () => {
       const index = await filled(spec, 3);
       const running = index.search(unitFeatures(random, 1, dimension), {
@@ -200,56 +124,6 @@ for (const spec of specs) {
       await index.close();
       assert.equal((await running).ids.length, 1);
     });
-
-    const methods = (folder: string) =>
-      ({
-        add: (index) =>
-          index.add(Float64Array.of(99), unitFeatures(random, 1, dimension)),
-        remove: (index) => index.remove(idsTo(1)),
-        search: (index) =>
-          index.search(unitFeatures(random, 1, dimension), { k: 1 }),
-        ids: (index) => index.ids(),
-        features: (index) => index.features(idsTo(1)),
-        compact: (index) => index.compact(),
-        save: (index) => index.save(join(folder, "called")),
-        facts: (index) => index.facts(),
-      }) satisfies Readonly<
-        Record<string, (index: FaissIndex) => Promise<unknown>>
-      >;
-    let entries = 0;
-    const states = (folder: string) =>
-      ({
-        open: () => Promise.resolve(),
-        adding: (index) =>
-          index.add(Float64Array.of(98), unitFeatures(random, 1, dimension)),
-        removing: (index) => index.remove(Float64Array.of(2)),
-        searching: (index) =>
-          index.search(unitFeatures(random, 50, dimension), { k: 5 }),
-        compacting: (index) => index.compact(),
-        saving: (index) => index.save(join(folder, `entered-${entries++}`)),
-        closing: (index) => index.close(),
-        closed: (index) => index.close(),
-      }) satisfies Readonly<
-        Record<string, (index: FaissIndex) => Promise<unknown>>
-      >;
-    for (const state of Object.keys(states("")) as (keyof ReturnType<
-      typeof states
-    >)[]) {
-      const isEnded = state === "closing" || state === "closed";
-      test(`${isEnded ? "refuses" : "allows"} every method while ${state}`, () =>
-        inFolder(async (folder) => {
-          for (const [name, call] of Object.entries(methods(folder))) {
-            const index = await filled(spec, 30);
-            const entered = states(folder)[state](index);
-            if (state === "closed") await entered;
-            const called = call(index);
-            if (isEnded) await assert.rejects(called, { code: "CLOSED" }, name);
-            else await called;
-            await entered;
-            await index.close();
-          }
-        }));
-    }
 
     test("keeps its answers through save and load", () =>
       inFolder(async (folder) => {
