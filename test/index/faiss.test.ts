@@ -9,6 +9,7 @@ import {
   FaissIndex,
   faissMissing,
   kernelInnerProduct,
+  kernelSquaredDistance,
   useDistanceKernel,
 } from "#index/faiss";
 import { hnswDefaults, type IndexSpec } from "#index/index-kinds";
@@ -50,18 +51,20 @@ describe("distance kernels", { skip }, () => {
     try {
       for (const d of [1, 3, 15, 16, 17, 63, 64, 65, 127, 512, 2048, 4096]) {
         const [x, y] = [unitFeatures(random, 1, d), unitFeatures(random, 1, d)];
-        const products = own.map((name) => {
-          useDistanceKernel(name);
-          return kernelInnerProduct(x, y);
-        });
-        assert.deepEqual(
-          new Set(products).size,
-          1,
-          `d = ${d}: ${products.join(" ")}`,
-        );
-        useDistanceKernel("faiss");
-        const library = kernelInnerProduct(x, y);
-        assert.ok(Math.abs(library - products[0]) < 1e-5, `d = ${d}`);
+        for (const kernel of [kernelInnerProduct, kernelSquaredDistance]) {
+          const results = own.map((name) => {
+            useDistanceKernel(name);
+            return kernel(x, y);
+          });
+          assert.deepEqual(
+            new Set(results).size,
+            1,
+            `d = ${d}: ${results.join(" ")}`,
+          );
+          useDistanceKernel("faiss");
+          const library = kernel(x, y);
+          assert.ok(Math.abs(library - results[0]) < 1e-5, `d = ${d}`);
+        }
       }
     } finally {
       useDistanceKernel(before);
