@@ -77,6 +77,7 @@ const samples: readonly core.ReidError[] = [
   new index.IndexFailedError("save", "EIO"),
   new index.IndexProblemsError(2),
   new index.ModelMismatchError("door", "a/1", "a/2"),
+  new index.ParquetFormatError("a.parquet", "it is cut short"),
   new index.RequestIdReusedError("r"),
   new index.SearchCancelledError(),
   new index.SequenceAheadError("door", 9, 3),

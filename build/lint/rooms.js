@@ -23,6 +23,8 @@ export const doors = {
   zod: ["src/core/config.ts", "src/core/config-fields.ts"],
   yaml: ["src/core/config.ts"],
   protobufjs: ["src/onnx/model.ts"],
+  hyparquet: ["src/index/parquet-file.ts"],
+  "hyparquet-writer": ["src/index/parquet-file.ts"],
   "onnxruntime-node": [
     "src/train/engines/onnxruntime.ts",
     "src/serve/inference-worker.ts",

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, open, rename, rm } from "node:fs/promises";
+import { mkdir, open, rename, rm, type FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import {
   ConfigError,
@@ -88,6 +88,20 @@ export async function writeAtomically(
   path: string,
   data: Uint8Array | string,
 ): Promise<void> {
+  await writeFileAtomically(path, (handle) => handle.writeFile(data));
+}
+
+/**
+ * The same for a file that is written in pieces.
+ *
+ * @param fill  writes the temporary file it is given
+ * @throws {DiskFullError} there is no room for it; the old bytes stay
+ * @throws {ConfigError} its folder cannot be made
+ */
+export async function writeFileAtomically(
+  path: string,
+  fill: (handle: FileHandle) => Promise<void>,
+): Promise<void> {
   const folder = dirname(path);
   await makeFolder(folder, path);
   const temporary = join(
@@ -97,7 +111,7 @@ export async function writeAtomically(
   try {
     const handle = await open(temporary, "wx");
     try {
-      await handle.writeFile(data);
+      await fill(handle);
       await handle.sync();
     } finally {
       await handle.close();

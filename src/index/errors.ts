@@ -371,3 +371,20 @@ export class NpyFormatError extends ReidError<{ path: string; cause: string }> {
     );
   }
 }
+
+/** A file that is no Parquet file, or not one of entries. */
+export class ParquetFormatError extends ReidError<{
+  path: string;
+  cause: string;
+}> {
+  readonly code = "PARQUET_FORMAT";
+  readonly kind = "invalid-argument";
+
+  constructor(path: string, cause: string, options?: ErrorOptions) {
+    super(
+      `${path} is no Parquet file of entries (${cause}): docs/formats.md has its columns, reid index export --format parquet writes it`,
+      { path, cause },
+      options,
+    );
+  }
+}

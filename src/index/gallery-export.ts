@@ -1,28 +1,25 @@
-import { open, readFile, type FileHandle } from "node:fs/promises";
-import { join } from "node:path";
-import { createInterface } from "node:readline";
+import { stat } from "node:fs/promises";
 
-import { writeFolderAtomically } from "#core/files";
-import { norm, normalizeRows } from "#core/vectors";
+import { ConfigError } from "#core/errors";
 
 import {
   ExportFormatError,
   FeatureDimensionError,
-  NpyFormatError,
+  ModelMismatchError,
 } from "./errors.js";
+import { ExportFolder, writeExportFolder } from "./export-folder.js";
+import { ParquetExport, writeParquet } from "./export-parquet.js";
+import { entriesAtOnce, type ExportSource } from "./export-source.js";
 import type { Gallery } from "./gallery.js";
-import type { Enrollment, Entry, GallerySpec } from "./gallery-types.js";
-import { npyHeader, npyHeaderBytes, parseNpyHeader } from "./npy.js";
+import type { Entry, EntryPage, GallerySpec } from "./gallery-types.js";
 
-/** Entries read, written or enrolled at once. */
-const atOnce = 512;
+/** What an export can be: a folder with a `.npy` file, or one Parquet file. */
+export type ExportFormat = "npy" | "parquet";
 
-/** An entry's fields as a line of `entries.jsonl`; what is empty is left out. */
-export type ExportedEntry = Partial<
-  Omit<Entry, "feature" | "crop" | "attributes">
-> & {
-  readonly entryId: string;
-  readonly attributes?: Readonly<Record<string, string>>;
+/** Layout: docs/formats.md. */
+const writers: Readonly<Record<ExportFormat, typeof writeParquet>> = {
+  npy: writeExportFolder,
+  parquet: writeParquet,
 };
 
 /** How an export or import is followed. */
@@ -32,234 +29,137 @@ export interface ExportOptions {
 }
 
 /**
- * Writes a gallery's entries into a folder, whole or not at all: `gallery.json`, `entries.jsonl`, and `features.npy`
- * whose rows are the lines', in order.
+ * Writes a gallery's entries, whole or not at all: into a folder, or a Parquet file with the kept crops in it.
  *
  * @returns how many entries
  * @throws {DiskFullError} @throws {ConfigError} something stands there @throws the signal's reason
  */
 export async function exportGallery(
   gallery: Gallery,
-  folder: string,
-  { signal, report }: ExportOptions,
+  target: { readonly path: string; readonly format: ExportFormat },
+  options: ExportOptions,
 ): Promise<number> {
+  const { path, format } = target;
+  if ((await stat(path).catch(() => undefined)) !== undefined)
+    throw new ConfigError(
+      "output",
+      `${path}, which exists`,
+      "a path where nothing is",
+    );
+  const withCrops = format === "parquet";
+  return writers[format](gallery, path, pagesOf(gallery, withCrops, options));
+}
+
+async function* pagesOf(
+  gallery: Gallery,
+  withCrops: boolean,
+  { signal, report }: ExportOptions,
+): AsyncGenerator<readonly Entry[]> {
   let count = 0;
-  await writeFolderAtomically(folder, async (temporary) => {
-    const { name, model, dimension, index, cropRetention, entryCount } =
-      gallery.describe();
-    const files = await openAll(temporary, [
-      ...["gallery.json", "entries.jsonl", "features.npy"],
-    ]);
-    try {
-      const [facts, lines, features] = files;
-      await facts.writeFile(
-        `${JSON.stringify({ formatVersion: 1, name, model, dimension, index, cropRetention })}\n`,
-      );
-      await features.write(npyHeader(0, dimension), 0, npyHeaderBytes, 0);
-      let afterSequence = 0;
-      for (;;) {
-        signal.throwIfAborted();
-        const { entries, nextSequence } = await gallery.listEntries({
-          ...{ afterSequence, pageSize: atOnce },
-          view: "feature",
-        });
-        // The feature view has the attributes too.
-        await lines.write(entries.map(lineOf).join(""));
-        const block = new Float32Array(entries.length * dimension);
-        entries.forEach(({ feature }, i) => {
-          if (feature !== undefined) block.set(feature, i * dimension);
-        });
-        const bytes = new Uint8Array(block.buffer);
-        await features.write(
-          bytes,
-          0,
-          bytes.length,
-          npyHeaderBytes + 4 * dimension * count,
-        );
-        count += entries.length;
-        report(count, Math.max(count, entryCount));
-        if (nextSequence === undefined) break;
-        afterSequence = nextSequence;
-      }
-      await features.write(npyHeader(count, dimension), 0, npyHeaderBytes, 0);
-      for (const file of files) await file.sync();
-    } finally {
-      for (const file of files) await file.close();
-    }
-  });
-  return count;
+  let afterSequence = 0;
+  for (;;) {
+    signal.throwIfAborted();
+    const page = { afterSequence, pageSize: entriesAtOnce };
+    // The feature view has the attributes too.
+    const { entries, nextSequence }: EntryPage = await gallery.listEntries({
+      ...page,
+      view: "feature",
+    });
+    const crops = withCrops ? await cropsOf(gallery, page) : new Map();
+    yield entries.map((entry) => {
+      const crop = crops.get(entry.sequence);
+      return crop === undefined ? entry : { ...entry, crop };
+    });
+    count += entries.length;
+    report(count, Math.max(count, gallery.describe().entryCount));
+    if (nextSequence === undefined) return;
+    afterSequence = nextSequence;
+  }
 }
 
-async function openAll(
-  folder: string,
-  names: readonly string[],
-): Promise<readonly FileHandle[]> {
-  const files: FileHandle[] = [];
-  for (const name of names) files.push(await open(join(folder, name), "wx"));
-  return files;
-}
-
-function lineOf({ feature: _, crop: _crop, ...entry }: Entry): string {
-  const fields = Object.entries(entry).filter(
-    ([, value]) =>
-      value !== "" &&
-      !(typeof value === "object" && Object.keys(value).length === 0),
+/** Kept crops of a page, by their entry's sequence. */
+async function cropsOf(
+  gallery: Gallery,
+  page: { readonly afterSequence: number; readonly pageSize: number },
+): Promise<ReadonlyMap<number, Uint8Array>> {
+  const { entries } = await gallery.listEntries({ ...page, view: "crop" });
+  return new Map(
+    entries.flatMap(({ sequence, crop }) =>
+      crop === undefined ? [] : [[sequence, crop]],
+    ),
   );
-  return `${JSON.stringify(Object.fromEntries(fields))}\n`;
 }
 
 /**
- * What the gallery was that an export was made of.
+ * Opens what {@link exportGallery} wrote, or a Parquet file that another program made.
  *
- * @throws {ExportFormatError} gallery.json is not there or not of that format
+ * @throws {ExportFormatError} @throws {NpyFormatError} @throws {ParquetFormatError} it is none
  */
-export async function exportedGallery(
-  folder: string,
-): Promise<Pick<GallerySpec, "name" | "model" | "dimension" | "index">> {
-  try {
-    const facts = JSON.parse(
-      await readFile(join(folder, "gallery.json"), "utf8"),
-    ) as GallerySpec & { readonly formatVersion?: number };
-    const { name, model, dimension, index, formatVersion } = facts;
-    const isWhole =
-      formatVersion === 1 &&
-      typeof name === "string" &&
-      typeof model.name === "string" &&
-      Number.isInteger(dimension);
-    if (isWhole)
-      return {
-        name,
-        model,
-        dimension,
-        ...(index === undefined ? {} : { index }),
-      };
-  } catch (error) {
-    throw new ExportFormatError(folder, "gallery.json cannot be read", {
-      cause: error,
-    });
-  }
-  throw new ExportFormatError(folder, "gallery.json is not of format 1");
+export async function openExport(path: string): Promise<ExportSource> {
+  const found = await stat(path).catch((error: unknown) => {
+    throw new ExportFormatError(path, "it is not there", { cause: error });
+  });
+  return found.isDirectory()
+    ? ExportFolder.open(path)
+    : ParquetExport.open(path);
+}
+
+/** Where an export's entries go. */
+export interface ImportTarget {
+  /** The gallery that is there; undefined: one is made. */
+  readonly gallery: Gallery | undefined;
+  /** Makes it, once the export is known to be whole. */
+  readonly make: (spec: GallerySpec) => Promise<Gallery>;
 }
 
 /**
  * Enrols the entries of an export; those under the same ids are replaced. Times of enrolment and sequences are new.
  *
+ * All of it is read and checked before anything is made or enrolled: a file with a fault in it changes nothing.
+ *
  * @returns how many entries
- * @throws {ExportFormatError} @throws {NpyFormatError} lines and features are not what an export is
- * @throws {FeatureDimensionError} @throws {StoreFullError} what was enrolled before it stays
+ * @throws {ExportFormatError} @throws {NpyFormatError} @throws {ParquetFormatError} it is not what an export is
+ * @throws {FeatureDimensionError} @throws {ModelMismatchError} it is of another encoder than the gallery
+ * @throws {StoreFullError} @throws {GalleryFullError} what was enrolled before it stays; imported again, it is replaced by itself
  */
 export async function importEntries(
-  gallery: Gallery,
-  folder: string,
+  source: ExportSource,
+  target: ImportTarget,
   { signal, report }: ExportOptions,
 ): Promise<number> {
-  const path = join(folder, "features.npy");
-  const features = await open(path, "r").catch((error: unknown) => {
-    throw new ExportFormatError(folder, "features.npy cannot be read", {
-      cause: error,
-    });
-  });
-  const lines = await open(join(folder, "entries.jsonl"), "r").catch(
-    async (error: unknown) => {
-      await features.close();
-      throw new ExportFormatError(folder, "entries.jsonl cannot be read", {
-        cause: error,
-      });
-    },
-  );
-  try {
-    const head = Buffer.alloc(65_536);
-    const { bytesRead } = await features.read(head, 0, head.length, 0);
-    const shape = parseNpyHeader(path, head.subarray(0, bytesRead));
-    const { name, dimension } = gallery.describe();
-    if (shape.columns !== dimension)
-      throw new FeatureDimensionError(name, dimension, shape.columns);
-    let done = 0;
-    let block: ExportedEntry[] = [];
-    const flush = async () => {
-      signal.throwIfAborted();
-      const rows = await readRows(features, path, {
-        ...{ dimension, rows: block.length },
-        position: shape.offset + 4 * dimension * done,
-      });
-      const { results } = await gallery.enroll(
-        block.map((entry, i) =>
-          enrollmentOf(
-            entry,
-            rows.subarray(i * dimension, (i + 1) * dimension),
-          ),
-        ),
-      );
-      for (const { error } of results) if (error !== undefined) throw error;
-      done += block.length;
-      block = [];
-      report(done, shape.rows);
-    };
-    const reader = createInterface({
-      input: lines.createReadStream({ autoClose: false }),
-    });
-    for await (const line of reader) {
-      block.push(parseLine(folder, line, done + block.length + 1));
-      if (block.length === atOnce) await flush();
-    }
-    if (block.length > 0) await flush();
-    if (done !== shape.rows)
-      throw new ExportFormatError(
-        folder,
-        `${done} lines in entries.jsonl, ${shape.rows} rows in features.npy`,
-      );
-    return done;
-  } finally {
-    await features.close();
-    await lines.close();
-  }
-}
-
-function parseLine(
-  folder: string,
-  line: string,
-  number: number,
-): ExportedEntry {
-  try {
-    const entry = JSON.parse(line) as ExportedEntry;
-    if (typeof entry.entryId === "string" && entry.entryId !== "") return entry;
-  } catch {
-    // Said below, in the same words as for a line without an id.
-  }
-  throw new ExportFormatError(
-    folder,
-    `line ${number} of entries.jsonl is no entry with an entryId`,
-  );
-}
-
-function enrollmentOf(entry: ExportedEntry, feature: Float32Array): Enrollment {
-  const { enrolledAtUs: _at, sequence: _sequence, ...fields } = entry;
-  return { ...fields, feature };
-}
-
-async function readRows(
-  file: FileHandle,
-  path: string,
-  where: {
-    readonly dimension: number;
-    readonly rows: number;
-    readonly position: number;
-  },
-): Promise<Float32Array> {
-  const { dimension, position } = where;
-  const rows = new Float32Array(where.rows * dimension);
-  const bytes = new Uint8Array(rows.buffer);
-  const { bytesRead } = await file.read(bytes, 0, bytes.length, position);
-  if (bytesRead < bytes.length)
-    throw new NpyFormatError(
+  const { gallery: spec, path } = source;
+  if (target.gallery !== undefined) requireFit(target.gallery, source);
+  else if (spec === undefined)
+    throw new ExportFormatError(
       path,
-      "it has fewer rows than lines, or is cut short",
+      "it does not say what its gallery is, and no gallery is there to enrol into",
     );
-  for (let i = 0; i < where.rows; i++) {
-    const row = rows.subarray(i * dimension, (i + 1) * dimension);
-    const length = norm(row);
-    if (!(Math.abs(length - 1) <= 1e-3))
-      throw new NpyFormatError(path, `a row has norm ${length}, expected 1`);
+  const total = 2 * source.count;
+  let checked = 0;
+  for await (const block of source.blocks(signal))
+    report((checked += block.length), total);
+  const gallery = target.gallery ?? (await target.make(spec as GallerySpec));
+  let done = 0;
+  for await (const block of source.blocks(signal)) {
+    const { results } = await gallery.enroll(block);
+    for (const { error } of results) if (error !== undefined) throw error;
+    report(checked + (done += block.length), total);
   }
-  return normalizeRows(rows, dimension);
+  return done;
+}
+
+function requireFit(gallery: Gallery, source: ExportSource): void {
+  const { name, dimension, model } = gallery.describe();
+  const other = source.gallery?.model;
+  if (
+    other !== undefined &&
+    (other.name !== model.name || other.version !== model.version)
+  )
+    throw new ModelMismatchError(
+      name,
+      `${model.name}/${model.version}`,
+      `${other.name}/${other.version}`,
+    );
+  if (source.count > 0 && source.dimension !== dimension)
+    throw new FeatureDimensionError(name, dimension, source.dimension);
 }

@@ -70,7 +70,6 @@ export function factsOf(
   | "writtenCount"
   | "replacedCount"
   | "deletedCount"
-  | "autoIndex"
   | "nextIndex"
   | "forgottenSequence"
 > {
@@ -79,7 +78,6 @@ export function factsOf(
     writtenCount: _written,
     replacedCount: _replaced,
     deletedCount: _deleted,
-    autoIndex: _auto,
     nextIndex: _next,
     forgottenSequence: _forgotten,
     ...facts

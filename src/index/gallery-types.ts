@@ -69,6 +69,8 @@ export interface GalleryDescription extends Required<
 > {
   /** Of the kind it has at the moment. */
   readonly index: IndexSpec;
+  /** Whether its kind follows the number of entries; left out: no. */
+  readonly autoIndex?: true;
   readonly defaultTtlMs: number | undefined;
   readonly state: GalleryState;
   readonly entryCount: number;

@@ -1,14 +1,13 @@
+import { attributeKey, controlCharacters, idBytes } from "#index/entry-rules";
+
 import { FieldInvalidError, type Range } from "./errors.js";
 import type { Duration__Output } from "./generated/google/protobuf/Duration.js";
 import type { Timestamp__Output } from "./generated/google/protobuf/Timestamp.js";
 
 const NAME = /^[a-z0-9][a-z0-9._-]{0,62}$/;
-const ATTRIBUTE_KEY = /^[a-z][a-z0-9_]{0,31}$/;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
-const CONTROL = /[\u0000-\u001f\u007f-\u009f]/;
 /** Microseconds from here on are no longer whole in a double; the year 2255. */
 const MAX_SECONDS = 9_007_199_254;
-const ID_BYTES = 128;
 
 /** A gallery's, model's or memory's name. @throws {FieldInvalidError} */
 export function requireName(value: string, field: string): string {
@@ -26,10 +25,10 @@ export function requireId(value: string, field: string): string {
 /** An id, or empty. @throws {FieldInvalidError} over 128 bytes, or control characters */
 export function optionalId(value: string, field: string): string {
   const bytes = Buffer.byteLength(value);
-  if (bytes <= ID_BYTES && !CONTROL.test(value)) return value;
+  if (bytes <= idBytes && !controlCharacters.test(value)) return value;
   throw new FieldInvalidError(
     field,
-    bytes > ID_BYTES ? `${bytes} bytes` : "text with control characters",
+    bytes > idBytes ? `${bytes} bytes` : "text with control characters",
     "at most 128 bytes of UTF-8 without control characters",
   );
 }
@@ -170,14 +169,14 @@ export function attributesFrom(
   const entries = Object.entries(value);
   requireCount(entries.length, field, maximum);
   for (const [key, text] of entries) {
-    if (!ATTRIBUTE_KEY.test(key))
+    if (!attributeKey.test(key))
       throw new FieldInvalidError(field, key, "keys like [a-z][a-z0-9_]*");
     const bytes = Buffer.byteLength(text);
-    if (bytes > ID_BYTES)
+    if (bytes > idBytes)
       throw new FieldInvalidError(
         `${field}[${key}]`,
         `${bytes} bytes`,
-        `at most ${ID_BYTES} bytes of UTF-8`,
+        `at most ${idBytes} bytes of UTF-8`,
       );
   }
   return value;

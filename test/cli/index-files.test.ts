@@ -16,10 +16,26 @@ import { reid } from "../support/reid-command.js";
 const dimension = 16;
 const model = { name: "external", version: 1 };
 
+/** What an imported gallery has of the exported one. */
+const facts = [
+  ...(["model", "modelPolicy", "dimension", "index", "cropRetention"] as const),
+  ...(["defaultTtlMs", "maxEntries", "tags"] as const),
+] as const;
+
 /** A data folder with `count` entries in "door", every field of an entry set in some of them. */
 async function fill(data: string, count = 60): Promise<void> {
   const open = await openGalleries(data);
-  const door = await open.galleries.create({ name: "door", model, dimension });
+  const door = await open.galleries.create({
+    name: "door",
+    model,
+    dimension,
+    index: { kind: "ivf", lists: 4, probes: 2 },
+    modelPolicy: "follow-active",
+    cropRetention: "keep",
+    defaultTtlMs: 4e12,
+    maxEntries: 5000,
+    tags: { floor: "2" },
+  });
   await door.enroll(
     Array.from({ length: count }, (_, i) => ({
       entryId: `e${i}`,
@@ -81,42 +97,47 @@ async function harm(data: string, feature: Uint8Array): Promise<void> {
 }
 
 describe("reid index export and import", () => {
-  test("give every field and every feature back", () =>
-    inFolder(async (folder) => {
-      const [data, other, out] = ["data", "other", "out"].map((name) =>
-        join(folder, name),
-      );
-      await fill(data, 1100);
-      const { code, printed } = await run(
-        ...["export", "--data", data, "--gallery", "door", "--out", out],
-      );
-      assert.equal(code, 0);
-      assert.equal(printed["entries"], 1100);
-      const npy = await readFile(join(out, "features.npy"));
-      assert.equal(npy.length, 128 + 4 * dimension * 1100);
-      assert.match(npy.toString("latin1", 10, 128), /'shape': \(1100, 16\)/);
-      await (await Store.open(other)).close();
-      const imported = await run(
-        ...["import", "--data", other, "--from", out, "--gallery", "copy"],
-      );
-      assert.equal(imported.code, 0, imported.said);
-      assert.deepEqual(imported.printed, { gallery: "copy", entries: 1100 });
-      const before = await entriesOf(data, "door");
-      const after = await entriesOf(other, "copy");
-      assert.equal(after.entries.length, 1100);
-      // Normalized again, as every feature that comes in: the last bit may move.
-      after.entries.forEach(({ feature, ...entry }, i) => {
-        const { feature: exported, ...fields } = before.entries[i];
-        assert.deepEqual(entry, fields);
-        feature?.forEach((value, d) =>
-          assert.ok(Math.abs(value - (exported?.[d] ?? NaN)) < 1e-6),
+  for (const [format, name] of [
+    ["npy", "out"],
+    ["parquet", "out.parquet"],
+  ] as const)
+    test(`give every field and every feature back through ${format}`, () =>
+      inFolder(async (folder) => {
+        const [data, other, out] = ["data", "other", name].map((one) =>
+          join(folder, one),
         );
-      });
-      assert.deepEqual(after.facts.index, before.facts.index);
-      const again = await run(
-        ...["export", "--data", data, "--gallery", "door", "--out", out],
-      );
-      assert.equal(again.code, 1);
+        await fill(data, 1100);
+        const from = ["--data", data, "--gallery", "door", "--out", out];
+        const exported = await run("export", ...from, "--format", format);
+        assert.deepEqual(exported.printed, {
+          gallery: "door",
+          entries: 1100,
+          format,
+          path: out,
+        });
+        await (await Store.open(other)).close();
+        const imported = await run(
+          ...["import", "--data", other, "--from", out, "--gallery", "copy"],
+        );
+        assert.equal(imported.code, 0, imported.said);
+        assert.deepEqual(imported.printed, { gallery: "copy", entries: 1100 });
+        const before = await entriesOf(data, "door");
+        const after = await entriesOf(other, "copy");
+        assert.deepEqual(after.entries, before.entries);
+        for (const fact of facts)
+          assert.deepEqual(after.facts[fact], before.facts[fact], fact);
+        const again = await run("export", ...from, "--format", format);
+        assert.equal(again.printed.error?.code, "CONFIG_INVALID");
+      }));
+
+  test("write features that numpy reads", () =>
+    inFolder(async (folder) => {
+      const [data, out] = [join(folder, "data"), join(folder, "out")];
+      await fill(data);
+      await run("export", "--data", data, "--gallery", "door", "--out", out);
+      const npy = await readFile(join(out, "features.npy"));
+      assert.equal(npy.length, 128 + 4 * dimension * 60);
+      assert.match(npy.toString("latin1", 10, 128), /'shape': \(60, 16\)/);
     }));
 
   for (const [what, code, change] of [
@@ -132,7 +153,20 @@ describe("reid index export and import", () => {
     [
       "a line that is no entry",
       "EXPORT_FORMAT",
-      (out: string) => appendFile(join(out, "entries.jsonl"), "{}\n"),
+      async (out: string) => {
+        const path = join(out, "entries.jsonl");
+        const [, ...lines] = (await readFile(path, "utf8")).split("\n");
+        await writeFile(path, ["{}", ...lines].join("\n"));
+      },
+    ],
+    [
+      "an identity that is no text",
+      "EXPORT_FORMAT",
+      async (out: string) => {
+        const path = join(out, "entries.jsonl");
+        const lines = await readFile(path, "utf8");
+        await writeFile(path, lines.replace('"p1"', "7"));
+      },
     ],
     [
       "a row too few",
@@ -155,8 +189,17 @@ describe("reid index export and import", () => {
       "EXPORT_FORMAT",
       (out: string) => writeFile(join(out, "gallery.json"), "{}"),
     ],
+    [
+      "a kind of index that there is not",
+      "EXPORT_FORMAT",
+      async (out: string) => {
+        const path = join(out, "gallery.json");
+        const text = await readFile(path, "utf8");
+        await writeFile(path, text.replace('"kind":"ivf"', '"kind":"tree"'));
+      },
+    ],
   ] as const)
-    test(`refuse a folder with ${what}`, () =>
+    test(`refuse a folder with ${what}, and change nothing`, () =>
       inFolder(async (folder) => {
         const [data, out] = [join(folder, "data"), join(folder, "out")];
         await fill(data);
@@ -166,6 +209,8 @@ describe("reid index export and import", () => {
           ...["import", "--data", data, "--from", out, "--gallery", "copy"],
         );
         assert.equal(printed.error?.code, code);
+        const { printed: described } = await run("describe", "--data", data);
+        assert.equal((described["galleries"] as unknown[]).length, 1);
       }));
 });
 

@@ -1,12 +1,14 @@
-import { exportGallery } from "#index/gallery-export";
-import { requiredFlag, type Command } from "../../command.js";
+import { exportGallery, type ExportFormat } from "#index/gallery-export";
+import { choiceFlag, requiredFlag, type Command } from "../../command.js";
 import { dataOption, withFolder } from "./data-folder.js";
+
+const formats: readonly ExportFormat[] = ["npy", "parquet"];
 
 /** `reid index export`: a gallery's entries and features as files that others read. */
 export const exportCommand: Command = {
   name: "export",
-  summary: "write a gallery's entries and features into a folder",
-  usage: "--data DIR --gallery NAME --out DIR",
+  summary: "write a gallery's entries and features for other programs",
+  usage: "--data DIR --gallery NAME --out PATH [--format npy|parquet]",
   options: {
     ...dataOption,
     gallery: {
@@ -16,22 +18,33 @@ export const exportCommand: Command = {
     },
     out: {
       type: "string",
-      placeholder: "DIR",
-      description: "folder to make: gallery.json, entries.jsonl, features.npy",
+      placeholder: "PATH",
+      description: "folder or file to make; nothing may be there",
+    },
+    format: {
+      type: "string",
+      placeholder: "npy|parquet",
+      description:
+        "a folder (gallery.json, entries.jsonl, features.npy), or one Parquet file, kept crops in it",
+      default: "npy",
     },
   },
-  run: (context) =>
-    withFolder(context, async ({ galleries }) => {
-      const { flags, out, signal } = context;
-      const folder = requiredFlag(flags, "out");
-      const gallery = await galleries.get(requiredFlag(flags, "gallery"));
+  run: (context) => {
+    const { flags, out, signal } = context;
+    const format = choiceFlag(flags, "format", formats) ?? "npy";
+    const path = requiredFlag(flags, "out");
+    const name = requiredFlag(flags, "gallery");
+    return withFolder(context, async ({ galleries }) => {
+      const gallery = await galleries.get(name);
       const { entryCount } = gallery.describe();
       const progress = out.progress("export", entryCount);
-      const entries = await exportGallery(gallery, folder, {
-        signal,
-        report: (done) => progress.update(done),
-      }).finally(() => progress.end());
-      out.line(`${gallery.name}: ${entries} entries in ${folder}`);
-      return { gallery: gallery.name, entries, folder };
-    }),
+      const entries = await exportGallery(
+        gallery,
+        { path, format },
+        { signal, report: (done) => progress.update(done) },
+      ).finally(() => progress.end());
+      out.line(`${gallery.name}: ${entries} entries in ${path}`);
+      return { gallery: gallery.name, entries, format, path };
+    });
+  },
 };
