@@ -1,75 +1,34 @@
-import { open as openFile, rm } from "node:fs/promises";
-
 import { open, type Database, type RootDatabase } from "lmdb";
 
 import { assert } from "./errors.js";
+import { environmentOptions } from "./store-file.js";
+import type { StoreTransaction } from "./store-transaction.js";
+import { StoreWriter } from "./store-writer.js";
 
 /** How a table's values are encoded: raw bytes, or MessagePack of plain data (typed arrays and bytes included). */
 export type ValueEncoding = "bytes" | "data";
 
-const maxTables = 64;
-
-// MDB_MAGIC of lmdb's mdb.c, at the start of the first page's body.
-const magic = Buffer.from([0xde, 0xc0, 0xef, 0xbe]);
-
-// Where MDB_meta of lmdb's mdb.c has the number of its last transaction, from the magic on.
-const transactionAt = 128;
-
-/**
- * LMDB maps what it is given and reads on: a file that is none of its own ends the process.
- *
- * A file that was cut off while its first two pages were written never held a transaction: it is made anew.
- *
- * @throws {AssertionError} it is no file of LMDB
- */
-export async function checkStoreFile(path: string): Promise<void> {
-  let handle;
-  try {
-    handle = await openFile(path, "r");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
-    throw error;
-  }
-  try {
-    const { size } = await handle.stat();
-    if (size === 0) return;
-    const head = Buffer.alloc(256);
-    await handle.read(head, 0, head.length, 0);
-    const meta = head.indexOf(magic);
-    const isCutShort = size >= head.length && size < 8192;
-    if (
-      isCutShort &&
-      meta >= 0 &&
-      head.readBigUInt64LE(meta + transactionAt) === 0n
-    ) {
-      await rm(path);
-      return;
-    }
-    assert(size >= 8192 && meta >= 0, `${path} is not a file of LMDB`);
-  } finally {
-    await handle.close();
-  }
+/** lmdb's own, of a table of plain data; its types leave it out. */
+interface ValueEncoder {
+  encode(value: unknown): Uint8Array;
 }
 
-/** An open LMDB environment with its tables; compaction puts another one in its place. */
+/** An open LMDB environment with its tables: read here, written by a thread of its own. */
 export class StoreEnvironment {
   readonly root: RootDatabase;
   readonly databases = new Map<string, Database>();
+  readonly #writer: StoreWriter;
   #ranges = 0;
   #retired: (() => void) | undefined;
 
-  /** @param path  of the folder that holds data.mdb */
-  constructor(path: string) {
-    this.root = open({
-      path,
-      noSubdir: false,
-      encoding: "binary",
-      maxDbs: maxTables,
-      // A commit is then fsynced by LMDB itself before it counts, in the order LMDB was made for.
-      overlappingSync: false,
-      // With it lmdb starts commits of its own, whose failure nobody can catch: it would end the process.
-      eventTurnBatching: false,
-    });
+  /**
+   * @param path    of the folder that holds data.mdb
+   * @param settled  where that folder's data.mdb is when it is first written: lmdb knows by the file that it has it
+   *                 open already
+   */
+  constructor(path: string, settled = path) {
+    this.root = open(environmentOptions(path));
+    this.#writer = new StoreWriter(settled);
   }
 
   database(name: string, encoding: ValueEncoding): Database {
@@ -81,6 +40,27 @@ export class StoreEnvironment {
     });
     this.databases.set(name, database);
     return database;
+  }
+
+  /** A value's bytes as its table has them; may be a view into memory that is used again. */
+  encode(name: string, value: unknown): Uint8Array {
+    const database = this.databases.get(name);
+    assert(database !== undefined, `table ${name} is of another store`);
+    const { encoder } = database as { encoder?: ValueEncoder };
+    return encoder === undefined
+      ? (value as Uint8Array)
+      : encoder.encode(value);
+  }
+
+  /**
+   * Makes a transaction: resolves when it is flushed and read here.
+   *
+   * @throws {TransactionFailedError}
+   */
+  async commit(transaction: StoreTransaction): Promise<void> {
+    await this.#writer.commit(transaction);
+    // What this thread reads would be of before the transaction for the rest of its turn.
+    this.root.resetReadTxn();
   }
 
   /** Runs a range's iteration; `close` waits for it. */
@@ -96,8 +76,10 @@ export class StoreEnvironment {
 
   /** Waits for ranges that are still read: what they give is of the time they began. */
   async close(): Promise<void> {
+    await this.#writer.close();
     if (this.#ranges > 0)
       await new Promise<void>((resolve) => (this.#retired = resolve));
+    // The last of the threads that have the environment unmaps it, and has to be the one whose values point into it.
     await this.root.close();
   }
 }

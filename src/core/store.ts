@@ -11,8 +11,6 @@ import {
 } from "node:fs/promises";
 import { join } from "node:path";
 
-import type { Database, Key } from "lmdb";
-
 import {
   assert,
   ClosedError,
@@ -23,47 +21,19 @@ import {
 } from "./errors.js";
 import { syncFile, syncFolder, writeFailure } from "./files.js";
 import { lockFolder, type FolderLock } from "./folder-lock.js";
-import {
-  checkStoreFile,
-  StoreEnvironment,
-  type ValueEncoding,
-} from "./store-environment.js";
+import { StoreEnvironment, type ValueEncoding } from "./store-environment.js";
 import {
   StoreCorruptError,
   StoreFullError,
   StoreReadOnlyError,
 } from "./store-errors.js";
+import { checkStoreFile, takeBack } from "./store-file.js";
+import { StoreTable, type Table, type Writer } from "./store-tables.js";
+import { StoreTransaction } from "./store-transaction.js";
+import { TransactionFailedError } from "./store-writer.js";
 
-/** A key of a table: compared part by part, numbers before strings; at most 1,900 bytes in all. */
-export type StoreKey = string | number | readonly (string | number)[];
-
-/** A range of keys, in key order. */
-export interface KeyRange {
-  /** Inclusive; open where left out. */
-  readonly start?: StoreKey;
-  /** Exclusive; open where left out. */
-  readonly end?: StoreKey;
-  readonly limit?: number;
-}
-
-/** One named table of the store: reads see the last committed write. */
-export interface Table<Value> {
-  readonly name: string;
-  /** @returns a copy of the value; undefined where the key is not there */
-  get(key: StoreKey): Value | undefined;
-  has(key: StoreKey): boolean;
-  /** In key order; over one consistent view of the table for as long as it is iterated. */
-  range(range?: KeyRange): Iterable<{ key: StoreKey; value: Value }>;
-  count(range?: KeyRange): number;
-}
-
-/** Collects the writes of one transaction; nothing is written until the action has returned. */
-export interface Writer {
-  put<Value>(table: Table<Value>, key: StoreKey, value: Value): void;
-  remove<Value>(table: Table<Value>, key: StoreKey): void;
-  /** Removes every key of a range. */
-  removeRange<Value>(table: Table<Value>, range: KeyRange): void;
-}
+export type { KeyRange, StoreKey } from "./store-keys.js";
+export type { Table, Writer } from "./store-tables.js";
 
 /** Settings of a store. */
 export interface StoreOptions {
@@ -83,8 +53,6 @@ export interface StoreStatus {
   readonly writable: boolean;
 }
 
-type Operation = (tables: ReadonlyMap<string, Database>) => Promise<unknown>;
-
 /** Free disk below which even opening could end in SIGBUS: LMDB maps its files and then writes to the map. */
 const openingBytes = 1 << 20;
 
@@ -95,19 +63,6 @@ async function removeCopies(path: string): Promise<void> {
   for (const name of await readdir(path))
     if (name.startsWith(copyPrefix))
       await rm(join(path, name), { recursive: true, force: true });
-}
-
-/** lmdb only reads a key; its type does not say so. */
-function keyOf(key: StoreKey): Key {
-  return key as Key;
-}
-
-function rangeOf(range: KeyRange): { start?: Key; end?: Key; limit?: number } {
-  return {
-    ...(range.start === undefined ? {} : { start: keyOf(range.start) }),
-    ...(range.end === undefined ? {} : { end: keyOf(range.end) }),
-    ...(range.limit === undefined ? {} : { limit: range.limit }),
-  };
 }
 
 /** How long a disk's free space is taken for what it was, ms; a write takes a few MiB in it. */
@@ -125,17 +80,6 @@ function freeBytesReader(): (folder: string) => Promise<number> {
   };
 }
 
-/** lmdb rejects with a promise of the cause, which nobody handles unless we do. */
-async function causeOf(error: unknown): Promise<unknown> {
-  if (!(error instanceof Error) || !("commitError" in error)) return error;
-  try {
-    await (error.commitError as Promise<unknown>);
-    return error;
-  } catch (cause) {
-    return cause;
-  }
-}
-
 /** What lmdb says of EIO and EROFS: its errors have no code of the system's. */
 const failedDisk = /input\/output error|read-only file system/i;
 
@@ -149,48 +93,6 @@ function openingFailure(folder: string, error: unknown): ReidError {
   if (failedDisk.test(message))
     return new StoreReadOnlyError(folder, message, options);
   return new StoreCorruptError(folder, message, options);
-}
-
-class StoreTable<Value> implements Table<Value> {
-  readonly name: string;
-  readonly #encoding: ValueEncoding;
-  readonly #environment: () => StoreEnvironment;
-
-  /** @param environment  the present one; throws where the store is closed */
-  constructor(
-    name: string,
-    encoding: ValueEncoding,
-    environment: () => StoreEnvironment,
-  ) {
-    this.name = name;
-    this.#encoding = encoding;
-    this.#environment = environment;
-  }
-
-  get(key: StoreKey): Value | undefined {
-    return this.#database().get(keyOf(key)) as Value | undefined;
-  }
-
-  has(key: StoreKey): boolean {
-    return this.#database().doesExist(keyOf(key));
-  }
-
-  *range(range: KeyRange = {}): Iterable<{ key: StoreKey; value: Value }> {
-    const environment = this.#environment();
-    const database = environment.database(this.name, this.#encoding);
-    for (const { key, value } of environment.iterate(() =>
-      database.getRange(rangeOf(range)),
-    ))
-      yield { key: key as StoreKey, value: value as Value };
-  }
-
-  count(range: KeyRange = {}): number {
-    return this.#database().getKeysCount(rangeOf(range));
-  }
-
-  #database(): Database {
-    return this.#environment().database(this.name, this.#encoding);
-  }
 }
 
 /** The LMDB environment of one data folder (`<folder>/store/`), owned by one process at a time. */
@@ -212,8 +114,8 @@ export class Store {
   /** Where compaction opened the present one: its lock file is there. */
   #copy: string | undefined;
   #writable = true;
-  /** What has to be set right before the next write. */
-  #distrusted: "nothing" | "environment" | "folder" = "nothing";
+  /** What has to be set right before the next write; a number: the transaction that failed, and may be in the file. */
+  #doubt: "nothing" | "file's name" | "writing thread" | number = "nothing";
   #recovering: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
 
@@ -307,13 +209,15 @@ export class Store {
   /**
    * One transaction: all of it is durable or none of it.
    *
-   * @param action  collects the writes; synchronous; if it throws, nothing is written and the error passes on
+   * @param action  collects the writes; if it throws, nothing is written and the error passes on
    * @returns       what the action returned, after the transaction has been flushed to disk
    * @throws {StoreFullError} too little space
    * @throws {StoreReadOnlyError} the disk takes no writes
    * @throws {ClosedError}
    */
-  async write<Result>(action: (writer: Writer) => Result): Promise<Result> {
+  async write<Result>(
+    action: (writer: Writer) => Result | Promise<Result>,
+  ): Promise<Result> {
     this.#assertOpen();
     while (!this.#isReady) await this.#settle();
     const writing = this.#write(action);
@@ -330,30 +234,22 @@ export class Store {
     }
   }
 
-  async #write<Result>(action: (writer: Writer) => Result): Promise<Result> {
+  async #write<Result>(
+    action: (writer: Writer) => Result | Promise<Result>,
+  ): Promise<Result> {
     const free = await this.#freeBytes(this.folder);
     if (free < this.#minFreeBytes)
       throw new StoreFullError(this.folder, free, this.#minFreeBytes);
-    const operations: Operation[] = [];
-    const result = action(this.#writer(operations));
-    if (operations.length === 0) return result;
+    const transaction = new StoreTransaction();
+    const result = await action(this.#writer(transaction));
+    if (transaction.isEmpty) return result;
     const started = performance.now();
     try {
-      // Each write's own promise fails with its transaction: only the transaction's is waited for. Mostly they
-      // share one, and a handler for each would be the dearest part of a small write.
-      const { root, databases } = this.#environment;
-      await root.batch(() => {
-        let handled: Promise<unknown> | undefined;
-        for (const operation of operations) {
-          const writing = operation(databases);
-          if (writing === handled) continue;
-          handled = writing;
-          writing.catch(() => undefined);
-        }
-      });
-      await root.flushed;
+      await this.#environment.commit(transaction);
     } catch (error) {
-      throw await this.#failureOf(error);
+      throw error instanceof TransactionFailedError
+        ? await this.#failureOf(error)
+        : error;
     }
     this.#writable = true;
     this.#onCommit(performance.now() - started);
@@ -439,7 +335,7 @@ export class Store {
     try {
       await copyTo(copy);
       const inner = join(copy, "store");
-      const fresh = new StoreEnvironment(inner);
+      const fresh = new StoreEnvironment(inner, path);
       try {
         for (const [name, { encoding }] of this.#tables)
           fresh.database(name, encoding);
@@ -457,15 +353,13 @@ export class Store {
     // Ranges that are still read hold the old file open, which has no name any more.
     const leftover = this.#copy;
     this.#copy = copy;
-    // One whose transaction failed may never be done with it.
-    const isAbandoned = this.#distrusted === "environment";
     const closing = old.close().then(async () => {
       if (leftover !== undefined)
         await rm(leftover, { recursive: true, force: true });
     });
-    if (!isAbandoned) this.#closing.add(closing);
+    this.#closing.add(closing);
     void closing.finally(() => this.#closing.delete(closing));
-    this.#distrusted = "folder";
+    this.#doubt = "file's name";
     await this.#syncName();
   }
 
@@ -480,7 +374,7 @@ export class Store {
         cause: error,
       });
     }
-    this.#distrusted = "nothing";
+    this.#doubt = "nothing";
   }
 
   /** Whether a write can begin: no copy is under way, and nothing is left in doubt by the last failure. */
@@ -488,7 +382,7 @@ export class Store {
     return (
       this.#recovering === undefined &&
       this.#compacting === undefined &&
-      this.#distrusted === "nothing"
+      this.#doubt === "nothing"
     );
   }
 
@@ -501,7 +395,7 @@ export class Store {
     if (this.#recovering !== undefined) await this.#recovering;
     else if (this.#compacting !== undefined)
       await this.#compacting.catch(() => undefined);
-    else if (this.#distrusted !== "nothing")
+    else if (this.#doubt !== "nothing")
       await (this.#recovering = this.#recover().finally(() => {
         this.#recovering = undefined;
       }));
@@ -511,18 +405,24 @@ export class Store {
   /**
    * Sets right what the last failure left in doubt.
    *
-   * After a transaction that failed LMDB takes no more (its root was not written), or mixes up the operations of
-   * the next ones. What it has in memory is given up for what is on the disk, which has every acknowledged
-   * transaction: a copy of the file, so that reads go on in the old one meanwhile.
+   * LMDB makes no more transactions after one whose root was not written, and nobody knows whether that one is in the
+   * file. So the store goes on in a copy of the file, out of which it is taken back: what callers were told, and
+   * what they hold in memory, is what is there.
    */
   #recover(): Promise<void> {
-    if (this.#distrusted === "folder") return this.#syncName();
+    const doubt = this.#doubt;
+    if (doubt === "file's name") return this.#syncName();
+    if (typeof doubt !== "number")
+      return Promise.reject(
+        new StoreReadOnlyError(this.folder, `${doubt} lost, restart`),
+      );
     const file = join(this.folder, "store", "data.mdb");
     return this.#replace(async (folder) => {
       const path = join(folder, "store");
       await mkdir(path, { recursive: true });
       const copy = join(path, "data.mdb");
       await copyFile(file, copy, constants.COPYFILE_FICLONE);
+      await takeBack(copy, doubt);
       await syncFile(copy);
       await syncFolder(path);
     }).catch((error: unknown) => {
@@ -565,49 +465,33 @@ export class Store {
     this.#lock.release();
   }
 
-  #writer(operations: Operation[]): Writer {
-    const databaseOf = (
-      tables: ReadonlyMap<string, Database>,
-      name: string,
-    ): Database => {
-      const database = tables.get(name);
-      assert(database !== undefined, `table ${name} is of another store`);
-      return database;
-    };
+  #writer(transaction: StoreTransaction): Writer {
+    const environment = this.#environment;
     return {
       put: (table, key, value) =>
-        operations.push((tables) =>
-          databaseOf(tables, table.name).put(keyOf(key), value),
-        ),
-      remove: (table, key) =>
-        operations.push((tables) =>
-          databaseOf(tables, table.name).remove(keyOf(key)),
-        ),
-      removeRange: (table, range) => {
-        const database = databaseOf(this.#environment.databases, table.name);
-        for (const key of database.getKeys(rangeOf(range)))
-          operations.push((tables) =>
-            databaseOf(tables, table.name).remove(key),
-          );
-      },
+        transaction.put(table.name, key, environment.encode(table.name, value)),
+      remove: (table, key) => transaction.remove(table.name, key),
+      removeRange: (table, range) => transaction.removeRange(table.name, range),
     };
   }
 
-  async #failureOf(error: unknown): Promise<unknown> {
-    const cause = await causeOf(error);
+  async #failureOf(cause: TransactionFailedError): Promise<unknown> {
+    const { failure, remains } = cause;
+    // Nothing of LMDB's or the system's: what was handed to it.
+    if (remains === "nothing" && failure.code === undefined) return cause;
     const free = await this.#freeBytes(this.folder).catch(() => 0);
-    const message = cause instanceof Error ? cause.message : String(cause);
     this.#writable = false;
-    this.#distrusted = "environment";
+    if (remains === "unknown") this.#doubt = "writing thread";
+    else if (remains !== "nothing") this.#doubt = remains;
     // LMDB answers a short write, which is how a full disk shows first, with EIO.
     if (
-      /no space/i.test(message) ||
+      /no space/i.test(failure.message) ||
       free < Math.max(openingBytes, this.#minFreeBytes)
     )
       return new StoreFullError(this.folder, free, this.#minFreeBytes, {
         cause,
       });
-    return new StoreReadOnlyError(this.folder, message, { cause });
+    return new StoreReadOnlyError(this.folder, failure.message, { cause });
   }
 
   #assertOpen(): void {

@@ -1,0 +1,128 @@
+// The thread that writes a store's file: LMDB flushes within the commit, and nobody else waits for it.
+import { parentPort, workerData } from "node:worker_threads";
+
+import { open, type Database } from "lmdb";
+
+import { assert } from "./errors.js";
+import { environmentOptions } from "./store-file.js";
+import { keyOf, rangeOf, type KeyRange, type StoreKey } from "./store-keys.js";
+import {
+  operationKinds,
+  type StoreFailure,
+  type StoreReply,
+  type StoreRequest,
+  type TransactionPart,
+} from "./store-messages.js";
+
+assert(parentPort, "the store's worker runs in a thread of its own");
+const port = parentPort;
+
+const { path } = workerData as { path: string };
+const root = open(environmentOptions(path));
+const tables = new Map<string, Database<Uint8Array>>();
+
+/** Parts of transactions that are not complete. */
+const incomplete = new Map<number, TransactionPart[]>();
+/** A commit has failed: what LMDB has in memory is not to be trusted, and the next number would be given twice. */
+let hasFailed = false;
+/** Complete transactions: those that wait together share a commit. */
+let waiting: { readonly id: number; readonly parts: TransactionPart[] }[] = [];
+
+port.on("message", (request: StoreRequest) => {
+  if (request.does === "close") {
+    void root.close().then(() => port.close());
+    return;
+  }
+  const { id, isLast } = request;
+  // Now: within a transaction a table cannot be opened.
+  for (const name of request.tables) tableOf(name);
+  const parts = incomplete.get(id) ?? [];
+  parts.push(request);
+  if (!isLast) {
+    incomplete.set(id, parts);
+    return;
+  }
+  incomplete.delete(id);
+  waiting.push({ id, parts });
+  // After whatever else has arrived by now.
+  if (waiting.length === 1) setImmediate(commitWaiting);
+});
+
+function commitWaiting(): void {
+  const together = waiting;
+  waiting = [];
+  const outcome = commit(together.flatMap(({ parts }) => parts));
+  // One of them cannot be written: the others can.
+  if (outcome.did === "abort" && together.length > 1)
+    for (const { id, parts } of together) reply({ ...commit(parts), id });
+  else for (const { id } of together) reply({ ...outcome, id });
+}
+
+type WithoutId<Reply> = Reply extends unknown ? Omit<Reply, "id"> : never;
+type Outcome = WithoutId<StoreReply>;
+
+/** Makes one transaction; it is flushed when this returns. */
+function commit(parts: readonly TransactionPart[]): Outcome {
+  if (hasFailed)
+    return {
+      did: "abort",
+      failure: { message: "a transaction before it failed" },
+    };
+  let transaction: number | undefined;
+  try {
+    root.transactionSync(() => {
+      for (const part of parts) write(part);
+      transaction = root.getWriteTxnId();
+    });
+    return { did: "commit" };
+  } catch (error) {
+    const failure = failureOf(error);
+    if (transaction === undefined) return { did: "abort", failure };
+    hasFailed = true;
+    return { did: "fail", transaction, failure };
+  }
+}
+
+function write(part: TransactionPart): void {
+  const opened = part.tables.map(tableOf);
+  let start = 0;
+  part.keys.forEach((key, i) => {
+    const table = opened[part.tableOf[i]];
+    const end = part.ends[i];
+    switch (part.kinds[i]) {
+      case operationKinds.put:
+        table.putSync(
+          keyOf(key as StoreKey),
+          part.values.subarray(start, end) as Buffer,
+        );
+        break;
+      case operationKinds.remove:
+        table.removeSync(keyOf(key as StoreKey));
+        break;
+      default:
+        for (const found of [...table.getKeys(rangeOf(key as KeyRange))])
+          table.removeSync(found);
+    }
+    start = end;
+  });
+}
+
+/** Values come as bytes, however the table's readers understand them. */
+function tableOf(name: string): Database<Uint8Array> {
+  let table = tables.get(name);
+  if (table === undefined) {
+    table = root.openDB<Uint8Array>({ name, encoding: "binary" });
+    tables.set(name, table);
+  }
+  return table;
+}
+
+function failureOf(error: unknown): StoreFailure {
+  const message = error instanceof Error ? error.message : String(error);
+  const { code } = error as { code?: unknown };
+  return typeof code === "number" ? { message, code } : { message };
+}
+
+function reply(message: StoreReply): void {
+  port.postMessage(message);
+}
