@@ -4,14 +4,22 @@ import { filterRows } from "./index-filters.js";
 import { recallRows } from "./index-recall.js";
 import { searchRows } from "./index-search.js";
 import { startRows } from "./index-start.js";
-import { trafficRows } from "./index-traffic.js";
+import {
+  besideRows,
+  bulkRows,
+  singleRows,
+  sustainedRows,
+} from "./index-traffic.js";
 import { type BenchRow, writeReport } from "./report.js";
 
 const parts: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   search: searchRows,
   recall: recallRows,
   filters: filterRows,
-  traffic: trafficRows,
+  singles: singleRows,
+  bulk: bulkRows,
+  sustained: sustainedRows,
+  beside: besideRows,
   start: startRows,
   blocking: blockingRows,
 };
@@ -25,6 +33,9 @@ for (const name of wanted) {
       `there is no part ${name}: ${Object.keys(parts).join(", ")}`,
     );
   process.stderr.write(`bench-index: ${name}\n`);
-  rows.push(...(await part()));
+  const found = await part();
+  for (const { figure, value, unit } of found)
+    process.stderr.write(`  ${figure}: ${value.toPrecision(4)} ${unit}\n`);
+  rows.push(...found);
 }
 await writeReport("index", rows);

@@ -11,7 +11,13 @@ export const mayImport = {
 
 /** The files that may import a package; everyone else goes through them. */
 export const doors = {
-  lmdb: ["src/core/store.ts", "src/core/store-environment.ts"],
+  lmdb: [
+    "src/core/store-environment.ts",
+    "src/core/store-file.ts",
+    "src/core/store-keys.ts",
+    "src/core/store-tables.ts",
+    "src/core/store-worker.ts",
+  ],
   pg: ["src/core/postgres.ts"],
   "@zilliz/milvus2-sdk-node": ["src/index/milvus.ts"],
   sharp: ["src/core/image.ts"],

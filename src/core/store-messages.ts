@@ -4,20 +4,20 @@ import type { KeyRange, StoreKey } from "./store-keys.js";
 /** What an operation does to its table. */
 export const operationKinds = { put: 0, remove: 1, removeRange: 2 } as const;
 
-/** Some operations of a transaction, in order; its buffers are transferred. */
+/** Numbers of one operation in the layout: its kind, the index of its table, where its value ends. */
+export const layoutNumbers = 3;
+
+/** Some operations of a transaction, in order. */
 export interface TransactionPart {
   readonly does: "part";
   /** Of the transaction. */
   readonly id: number;
   readonly tables: readonly string[];
-  /** [N]: index of each operation's table. */
-  readonly tableOf: Uint8Array;
-  /** [N]: of `operationKinds`. */
-  readonly kinds: Uint8Array;
+  /** [N, 3]; see `layoutNumbers`. */
+  readonly layout: readonly number[];
   /** [N]: a range where the operation removes one. */
   readonly keys: readonly (StoreKey | KeyRange)[];
-  /** [N]: where each value ends in `values`; it begins where the one before ends. */
-  readonly ends: Uint32Array;
+  /** One after another, each from where the one before ends. */
   readonly values: Uint8Array;
   /** Nothing follows: the transaction can be committed. */
   readonly isLast: boolean;

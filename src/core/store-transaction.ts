@@ -10,10 +10,8 @@ const operationsOfPart = 256;
 export class StoreTransaction {
   readonly #parts: Omit<TransactionPart, "id" | "isLast">[] = [];
   #tables: string[] = [];
-  #tableOf: number[] = [];
-  #kinds: OperationKind[] = [];
+  #layout: number[] = [];
   #keys: (StoreKey | KeyRange)[] = [];
-  #ends: number[] = [];
   // Not out of Node's pool: it is transferred whole.
   #values = Buffer.allocUnsafeSlow(1 << 12);
   #size = 0;
@@ -55,10 +53,8 @@ export class StoreTransaction {
   #add(kind: OperationKind, table: string, key: StoreKey | KeyRange): void {
     let index = this.#tables.indexOf(table);
     if (index < 0) index = this.#tables.push(table) - 1;
-    this.#tableOf.push(index);
-    this.#kinds.push(kind);
+    this.#layout.push(operationKinds[kind], index, this.#size);
     this.#keys.push(key);
-    this.#ends.push(this.#size);
     if (this.#keys.length === operationsOfPart) this.#seal();
   }
 
@@ -66,19 +62,15 @@ export class StoreTransaction {
     this.#parts.push({
       does: "part",
       tables: this.#tables,
-      tableOf: Uint8Array.from(this.#tableOf),
-      kinds: Uint8Array.from(this.#kinds, (kind) => operationKinds[kind]),
+      layout: this.#layout,
       keys: this.#keys,
-      ends: Uint32Array.from(this.#ends),
-      values: this.#values,
+      values: this.#values.subarray(0, this.#size),
     });
     // The next part is mostly as large.
     this.#values = Buffer.allocUnsafeSlow(this.#values.length);
     this.#size = 0;
     this.#tables = [];
-    this.#tableOf = [];
-    this.#kinds = [];
+    this.#layout = [];
     this.#keys = [];
-    this.#ends = [];
   }
 }

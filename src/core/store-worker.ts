@@ -7,6 +7,7 @@ import { assert } from "./errors.js";
 import { environmentOptions } from "./store-file.js";
 import { keyOf, rangeOf, type KeyRange, type StoreKey } from "./store-keys.js";
 import {
+  layoutNumbers,
   operationKinds,
   type StoreFailure,
   type StoreReply,
@@ -24,7 +25,7 @@ const tables = new Map<string, Database<Uint8Array>>();
 /** Parts of transactions that are not complete. */
 const incomplete = new Map<number, TransactionPart[]>();
 /** A commit has failed: what LMDB has in memory is not to be trusted, and the next number would be given twice. */
-let hasFailed = false;
+let failed: StoreFailure | undefined;
 /** Complete transactions: those that wait together share a commit. */
 let waiting: { readonly id: number; readonly parts: TransactionPart[] }[] = [];
 
@@ -63,11 +64,7 @@ type Outcome = WithoutId<StoreReply>;
 
 /** Makes one transaction; it is flushed when this returns. */
 function commit(parts: readonly TransactionPart[]): Outcome {
-  if (hasFailed)
-    return {
-      did: "abort",
-      failure: { message: "a transaction before it failed" },
-    };
+  if (failed !== undefined) return { did: "abort", failure: failed };
   let transaction: number | undefined;
   try {
     root.transactionSync(() => {
@@ -78,23 +75,22 @@ function commit(parts: readonly TransactionPart[]): Outcome {
   } catch (error) {
     const failure = failureOf(error);
     if (transaction === undefined) return { did: "abort", failure };
-    hasFailed = true;
+    failed = failure;
     return { did: "fail", transaction, failure };
   }
 }
 
 function write(part: TransactionPart): void {
   const opened = part.tables.map(tableOf);
+  const { layout, keys, values } = part;
   let start = 0;
-  part.keys.forEach((key, i) => {
-    const table = opened[part.tableOf[i]];
-    const end = part.ends[i];
-    switch (part.kinds[i]) {
+  keys.forEach((key, i) => {
+    const at = layoutNumbers * i;
+    const [kind, index, end] = [layout[at], layout[at + 1], layout[at + 2]];
+    const table = opened[index];
+    switch (kind) {
       case operationKinds.put:
-        table.putSync(
-          keyOf(key as StoreKey),
-          part.values.subarray(start, end) as Buffer,
-        );
+        table.putSync(keyOf(key as StoreKey), values.subarray(start, end));
         break;
       case operationKinds.remove:
         table.removeSync(keyOf(key as StoreKey));

@@ -113,11 +113,13 @@ export class StoreWriter {
   }
 }
 
+/** Copying what is small costs less than handing its memory over. */
+const transferredFrom = 1 << 16;
+
 function send(worker: Worker, part: TransactionPart): void {
-  worker.postMessage(part, [
-    part.values.buffer as ArrayBuffer,
-    part.ends.buffer as ArrayBuffer,
-    part.tableOf.buffer as ArrayBuffer,
-    part.kinds.buffer as ArrayBuffer,
-  ]);
+  const { values } = part;
+  worker.postMessage(
+    part,
+    values.length < transferredFrom ? [] : [values.buffer as ArrayBuffer],
+  );
 }

@@ -1,14 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { constants, existsSync } from "node:fs";
-import {
-  copyFile,
-  mkdir,
-  readdir,
-  rename,
-  rm,
-  stat,
-  statfs,
-} from "node:fs/promises";
+import { copyFile, mkdir, rename, rm, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 
 import {
@@ -20,13 +12,18 @@ import {
   ReidError,
 } from "./errors.js";
 import { syncFile, syncFolder, writeFailure } from "./files.js";
-import { lockFolder, type FolderLock } from "./folder-lock.js";
-import { StoreEnvironment, type ValueEncoding } from "./store-environment.js";
+import type { FolderLock } from "./folder-lock.js";
 import {
-  StoreCorruptError,
-  StoreFullError,
-  StoreReadOnlyError,
-} from "./store-errors.js";
+  copyPrefix,
+  failedDisk,
+  freeBytesReader,
+  lockedFolder,
+  openingBytes,
+  openingFailure,
+  removeCopies,
+} from "./store-disk.js";
+import { StoreEnvironment, type ValueEncoding } from "./store-environment.js";
+import { StoreFullError, StoreReadOnlyError } from "./store-errors.js";
 import { checkStoreFile, takeBack } from "./store-file.js";
 import { StoreTable, type Table, type Writer } from "./store-tables.js";
 import { StoreTransaction } from "./store-transaction.js";
@@ -51,48 +48,6 @@ export interface StoreStatus {
   readonly freeBytes: number;
   readonly capacityBytes: number;
   readonly writable: boolean;
-}
-
-/** Free disk below which even opening could end in SIGBUS: LMDB maps its files and then writes to the map. */
-const openingBytes = 1 << 20;
-
-/** Folders of compaction beside data.mdb; what a crash leaves of them the next start removes. */
-const copyPrefix = "compacting-";
-
-async function removeCopies(path: string): Promise<void> {
-  for (const name of await readdir(path))
-    if (name.startsWith(copyPrefix))
-      await rm(join(path, name), { recursive: true, force: true });
-}
-
-/** How long a disk's free space is taken for what it was, ms; a write takes a few MiB in it. */
-const freeForMs = 100;
-
-/** Asks the disk for its free space, not at every one of hundreds of writes a second. */
-function freeBytesReader(): (folder: string) => Promise<number> {
-  let last: { readonly at: number; readonly bytes: number } | undefined;
-  return async (folder) => {
-    const now = performance.now();
-    if (last !== undefined && now - last.at < freeForMs) return last.bytes;
-    const disk = await statfs(folder);
-    last = { at: now, bytes: disk.bavail * disk.bsize };
-    return last.bytes;
-  };
-}
-
-/** What lmdb says of EIO and EROFS: its errors have no code of the system's. */
-const failedDisk = /input\/output error|read-only file system/i;
-
-/** What opening a store or a table failed of. */
-function openingFailure(folder: string, error: unknown): ReidError {
-  if (error instanceof StoreFullError) return error;
-  const message = error instanceof Error ? error.message : String(error);
-  const options = { cause: error };
-  if (/no space/i.test(message))
-    return new StoreFullError(folder, 0, openingBytes, options);
-  if (failedDisk.test(message))
-    return new StoreReadOnlyError(folder, message, options);
-  return new StoreCorruptError(folder, message, options);
 }
 
 /** The LMDB environment of one data folder (`<folder>/store/`), owned by one process at a time. */
@@ -147,24 +102,7 @@ export class Store {
     options: StoreOptions = {},
   ): Promise<Store> {
     const path = join(folder, "store");
-    let lock: FolderLock;
-    try {
-      await mkdir(path, { recursive: true });
-      lock = await lockFolder(folder);
-    } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code ?? "";
-      // mkdir of Node says ENOENT of a folder that a read-only or failing disk does not take.
-      if (["EROFS", "EACCES", "EPERM", "EIO", "ENOENT"].includes(code))
-        throw new StoreReadOnlyError(folder, code, { cause: error });
-      if (code === "ENOSPC") throw new StoreFullError(folder, 0, openingBytes);
-      if (["EEXIST", "ENOTDIR"].includes(code))
-        throw new ConfigError(
-          "data folder",
-          `${folder} (${code})`,
-          "a folder, or a path where one can be made",
-        );
-      throw error;
-    }
+    const lock = await lockedFolder(folder);
     try {
       const free = await (options.freeBytes ?? freeBytesReader())(folder);
       if (free < openingBytes)

@@ -65,33 +65,55 @@ export class GalleryDraft {
   /** float32 [≥ placed, D]: all features in one block, of which store and index take views. */
   #features: Float32Array;
   #placed = 0;
-  #record: GalleryRecord;
   #size: number;
+  #writtenCount: number;
+  #replacedCount: number;
+  #deletedCount: number;
+  #forgottenSequence: number | undefined;
 
   constructor(rows: GalleryRows, record: GalleryRecord, context: DraftContext) {
     this.#rows = rows;
-    this.#record = record;
     this.#before = record;
     this.#context = context;
     this.#size = rows.size;
+    this.#writtenCount = record.writtenCount;
+    this.#replacedCount = record.replacedCount;
+    this.#deletedCount = record.deletedCount;
+    this.#forgottenSequence = record.forgottenSequence;
     const { expectedCount = 1 } = context;
     this.#features = new Float32Array(expectedCount * record.dimension);
   }
 
   /** The gallery as the transaction leaves it. */
   get record(): GalleryRecord {
-    return this.#record;
+    if (this.isEmpty) return this.#before;
+    const forgottenSequence = this.#forgottenSequence;
+    return {
+      ...this.#before,
+      ...(forgottenSequence === undefined ? {} : { forgottenSequence }),
+      sequence: this.sequence,
+      writtenCount: this.#writtenCount,
+      replacedCount: this.#replacedCount,
+      deletedCount: this.#deletedCount,
+    };
+  }
+
+  /** The last sequence that the transaction has given so far. */
+  get sequence(): number {
+    const { sequence, writtenCount, deletedCount } = this.#before;
+    const written = this.#writtenCount - writtenCount;
+    return sequence + written + this.#deletedCount - deletedCount;
   }
 
   get isEmpty(): boolean {
     // Not by what is added and removed: what is enrolled and deleted in one transaction takes sequences too.
-    return this.#record === this.#before;
+    return this.sequence === this.#before.sequence;
   }
 
   /** Plans one enrolment; the feature is copied. */
   enroll(enrollment: Enrollment, onExisting: OnExisting): EnrollResult {
     const { name, dimension, maxEntries, cropRetention, defaultTtlMs } =
-      this.#record;
+      this.#before;
     const { feature, entryId = this.#context.newEntryId() } = enrollment;
     if (feature.length !== dimension) {
       const error = new FeatureDimensionError(name, dimension, feature.length);
@@ -114,7 +136,7 @@ export class GalleryDraft {
       };
     if (present !== undefined) this.#drop(present);
     const { nowUs } = this.#context;
-    const sequence = this.#record.sequence + 1;
+    const sequence = this.sequence + 1;
     const crop = cropRetention === "keep" ? enrollment.crop : undefined;
     const row: Row = {
       entryId,
@@ -180,7 +202,7 @@ export class GalleryDraft {
     for await (const present of this.#selected(selector)) {
       const { position, crop } = this.#added.get(present.sequence) ?? {};
       this.#drop(present);
-      const sequence = this.#record.sequence + 1;
+      const sequence = this.sequence + 1;
       const row: Row = {
         ...present,
         ...updatedFields(present, changes),
@@ -209,11 +231,7 @@ export class GalleryDraft {
       .filter((row) => row.identity === identity);
     const forgotten = [...stored, ...added];
     for (const row of forgotten) this.#delete(row);
-    if (forgotten.length > 0)
-      this.#record = {
-        ...this.#record,
-        forgottenSequence: this.#record.sequence,
-      };
+    if (forgotten.length > 0) this.#forgottenSequence = this.sequence;
     return forgotten;
   }
 
@@ -225,17 +243,20 @@ export class GalleryDraft {
     return over.length;
   }
 
-  /** Hands the writes to the store's transaction. */
-  write(writer: Writer, tables: GalleryTables): void {
-    const { number, name } = this.#record;
+  /** Hands the writes to the store's transaction, in turns. */
+  async write(writer: Writer, tables: GalleryTables): Promise<void> {
+    const { number, name } = this.#before;
+    const turns = new Turns(plannedAtOnce);
     const kept = this.#keptFeatures();
     for (const { sequence, featureId, hasCrop } of this.#removed.values()) {
+      if (turns.isOver) await turns.next();
       writer.remove(tables.entries, [number, sequence]);
       if (kept.has(featureId)) continue;
       writer.remove(tables.features, [number, featureId]);
       if (hasCrop) writer.remove(tables.crops, [number, featureId]);
     }
     for (const { row, position, crop } of this.#added.values()) {
+      if (turns.isOver) await turns.next();
       const { sequence, featureId, ...entry } = row;
       const key = [number, sequence];
       writer.put<EntryRecord>(
@@ -251,7 +272,7 @@ export class GalleryDraft {
         );
       if (crop !== undefined) writer.put(tables.crops, key, crop);
     }
-    if (!this.isEmpty) writer.put(tables.galleries, name, this.#record);
+    if (!this.isEmpty) writer.put(tables.galleries, name, this.record);
   }
 
   /**
@@ -260,7 +281,7 @@ export class GalleryDraft {
    * @returns what the index has to do
    */
   async apply(): Promise<IndexChanges> {
-    const { dimension } = this.#record;
+    const { dimension } = this.#before;
     const turns = new Turns(plannedAtOnce);
     const kept = this.#keptFeatures();
     const added = new Float64Array(this.#added.size - kept.size);
@@ -333,7 +354,7 @@ export class GalleryDraft {
   }
 
   #featureAt(position: number): Float32Array {
-    const { dimension } = this.#record;
+    const { dimension } = this.#before;
     return this.#features.subarray(
       position * dimension,
       (position + 1) * dimension,
@@ -351,23 +372,14 @@ export class GalleryDraft {
     this.#added.set(row.sequence, added);
     this.#named.set(row.entryId, row);
     this.#size++;
-    const { writtenCount, replacedCount } = this.#record;
-    this.#record = {
-      ...this.#record,
-      sequence: row.sequence,
-      writtenCount: writtenCount + 1,
-      replacedCount: replacedCount + (replaces ? 1 : 0),
-    };
+    this.#writtenCount++;
+    if (replaces) this.#replacedCount++;
   }
 
   #delete(row: Row): void {
     this.#drop(row);
     this.#named.set(row.entryId, undefined);
-    this.#record = {
-      ...this.#record,
-      sequence: this.#record.sequence + 1,
-      deletedCount: this.#record.deletedCount + 1,
-    };
+    this.#deletedCount++;
   }
 
   #drop(row: Row): void {

@@ -1,10 +1,9 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 
-import { monotonicFactory } from "ulid";
-
 import type { Clock } from "#core/clock";
 import { ClosedError } from "#core/errors";
+import { idMaker } from "#core/ids";
 import type { Log } from "#core/log";
 import type { Store } from "#core/store";
 
@@ -92,7 +91,6 @@ export class GalleryStore {
       clock,
       log,
     );
-    const ulid = monotonicFactory();
     const missing = binding === "onnxruntime" ? undefined : faissMissing();
     const hasFaiss = binding !== "onnxruntime" && missing === undefined;
     if (!hasFaiss)
@@ -114,7 +112,7 @@ export class GalleryStore {
       flatBelow: options.flatBelow ?? 20_000,
       onOutgrown: options.onOutgrown ?? (() => undefined),
       onExpire: options.onExpire ?? (() => undefined),
-      newEntryId: options.newEntryId ?? (() => ulid(clock.now())),
+      newEntryId: options.newEntryId ?? idMaker(clock),
     };
     this.#sweeper = setInterval(() => {
       this.sweep().catch((error: unknown) => {

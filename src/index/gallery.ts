@@ -9,7 +9,6 @@ import type { Filter } from "./filter.js";
 import { requireConditions } from "./entry-changes.js";
 import { checkGallery } from "./gallery-check.js";
 import type { GalleryContext } from "./gallery-context.js";
-import { GalleryDraft } from "./gallery-draft.js";
 import { entryOf, hitsOf } from "./gallery-entry.js";
 import type { GalleryIndex } from "./gallery-index.js";
 import { listRows } from "./gallery-listing.js";
@@ -43,23 +42,23 @@ import type { GallerySnapshots, SnapshotState } from "./gallery-snapshots.js";
 import { changedRecord } from "./gallery-update.js";
 import { listIdentities, type IdentitiesPage } from "./identities.js";
 import { hnswDefaults, indexKinds, type IndexSpec } from "./index-kinds.js";
-import { ReadWriteGate } from "./read-write-gate.js";
 import { storedFeatures } from "./remeasure.js";
 import { checkQueries, checkSequence } from "./search-checks.js";
 import type { VectorIndex } from "./vector-index.js";
 import { continuedRecord } from "./restoring.js";
-import { WriteQueue, type PendingWrite } from "./write-queue.js";
+import { GalleryWrites } from "./gallery-writes.js";
+
+const measureAfterMs = 100;
 
 /** One gallery. Every method but `describe` throws ClosedError after `close`, GalleryNotFoundError after deletion. */
 export class Gallery {
   readonly #context: GalleryContext;
   readonly #rows: GalleryRows;
   readonly #index: GalleryIndex;
-  readonly #gate = new ReadWriteGate();
-  readonly #queue = new WriteQueue((writes) => this.#commit(writes));
+  readonly #writes: GalleryWrites;
   readonly #snapshots: GallerySnapshots;
-  #record: GalleryRecord;
   #indexBytes: number;
+  #measuring: NodeJS.Timeout | undefined;
   #rebuilds = 0;
   /** Said once: what comes of it is the listener's. */
   #isOutgrown = false;
@@ -73,9 +72,19 @@ export class Gallery {
     parts: GalleryParts,
   ) {
     this.#context = context;
-    this.#record = record;
     this.#rows = parts.rows;
     this.#index = parts.index;
+    this.#writes = new GalleryWrites(record, {
+      context,
+      rows: this.#rows,
+      index: this.#index,
+      refusal: () =>
+        this.#closed === undefined ? undefined : this.#closedError(),
+      // What waited behind a restore would be written over what was restored.
+      dismissal: () =>
+        this.#ended === "replaced" ? this.#closedError() : undefined,
+      onCommit: () => this.#afterCommit(),
+    });
     this.#snapshots = parts.snapshots;
     this.#indexBytes = parts.indexBytes;
   }
@@ -92,6 +101,10 @@ export class Gallery {
   ): Promise<Gallery> {
     const parts = await loadParts(context, record, onIndexed);
     return new Gallery(context, record, parts);
+  }
+
+  get #record(): GalleryRecord {
+    return this.#writes.record;
   }
 
   get name(): string {
@@ -130,13 +143,13 @@ export class Gallery {
     const { onExisting = "replace", inTransaction } = options;
     this.#assertOpen();
     await this.#index.room(this.#context.tail);
-    return this.#write(
+    return this.#writes.write(
       enrollments.length,
       (draft) => {
         const results = enrollments.map((enrollment) =>
           draft.enroll(enrollment, onExisting),
         );
-        return { results, sequence: draft.record.sequence };
+        return { results, sequence: draft.sequence };
       },
       inTransaction,
     );
@@ -157,7 +170,7 @@ export class Gallery {
     // An acknowledged write is seen by every later read: only the index itself may have to be waited for.
     checkSequence(this.#record, request);
     if (freshness === "indexed") await this.#index.indexed(minSequence);
-    return this.#gate.read(async () => {
+    return this.#writes.read(async () => {
       this.#assertOpen();
       const { sequence } = this.#record;
       const { tables, exactBelow } = this.#context;
@@ -193,7 +206,7 @@ export class Gallery {
     readonly pageSize: number;
   }): Promise<EntryPage> {
     this.#assertOpen();
-    return this.#gate.read(async () => {
+    return this.#writes.read(async () => {
       this.#assertOpen();
       const { rows, isLast } = await listRows(this.#rows, page, this.#nowUs());
       return {
@@ -206,7 +219,7 @@ export class Gallery {
   /** In byte order. */
   async listIdentities(page: IdentitiesPage): Promise<IdentityPage> {
     this.#assertOpen();
-    return this.#gate.read(() => {
+    return this.#writes.read(() => {
       this.#assertOpen();
       return listIdentities(this.#rows, page, this.#nowUs());
     });
@@ -223,11 +236,11 @@ export class Gallery {
   ): Promise<DeleteOutcome> {
     this.#assertOpen();
     requireConditions(this.name, selector);
-    return this.#write(
+    return this.#writes.write(
       1,
       async (draft) => {
         const deletedCount = await draft.deleteSelected(selector);
-        return { deletedCount, sequence: draft.record.sequence };
+        return { deletedCount, sequence: draft.sequence };
       },
       inTransaction,
     );
@@ -244,11 +257,11 @@ export class Gallery {
   ): Promise<UpdateOutcome> {
     this.#assertOpen();
     requireConditions(this.name, selector);
-    return this.#write(
+    return this.#writes.write(
       1,
       async (draft) => {
         const updated = await draft.updateSelected(selector, changes);
-        return { ...updated, sequence: draft.record.sequence };
+        return { ...updated, sequence: draft.sequence };
       },
       undefined,
     );
@@ -266,7 +279,7 @@ export class Gallery {
     inTransaction: InTransaction<readonly Row[]>,
   ): Promise<readonly Row[]> {
     this.#assertOpen();
-    const forgotten = await this.#write(
+    const forgotten = await this.#writes.write(
       1,
       (draft) => draft.forget(identity),
       inTransaction,
@@ -293,7 +306,7 @@ export class Gallery {
   async sweep(): Promise<void> {
     this.#assertOpen();
     if (this.#rows.expired(this.#nowUs()).length === 0) return;
-    await this.#write(1, () => undefined, undefined);
+    await this.#writes.write(1, () => undefined, undefined);
   }
 
   /** Waits until the index holds every write acknowledged so far. */
@@ -341,7 +354,7 @@ export class Gallery {
    */
   async update(changes: GalleryChanges): Promise<void> {
     this.#assertOpen();
-    await this.#changeRecord((record) =>
+    await this.#writes.changeRecord((record) =>
       changedRecord(record, changes, {
         entries: this.#rows.size,
         flatBelow: this.#context.flatBelow,
@@ -353,7 +366,7 @@ export class Gallery {
   async keepIndex(): Promise<void> {
     this.#assertOpen();
     if (this.#record.nextIndex !== undefined)
-      await this.#changeRecord(({ nextIndex: _, ...record }) => record);
+      await this.#writes.changeRecord(({ nextIndex: _, ...record }) => record);
   }
 
   /**
@@ -374,10 +387,10 @@ export class Gallery {
       const source = { rows: this.#rows, tables, record: this.#record };
       await buildBeside(fresh, source, {
         ...options,
-        whileStill: (look) => this.#gate.read(look),
+        whileStill: (look) => this.#writes.read(look),
       });
       await this.#snapshots.inTurn(() =>
-        this.#queue.alone(() => this.#adopt(fresh, spec, options.signal)),
+        this.#writes.alone(() => this.#adopt(fresh, spec, options.signal)),
       );
     } catch (error) {
       await fresh.close();
@@ -392,7 +405,7 @@ export class Gallery {
     this.#assertOpen();
     const { tables } = this.#context;
     let checked: GalleryCheck | undefined;
-    await this.#queue.alone(async () => {
+    await this.#writes.alone(async () => {
       checked = await checkGallery({
         record: this.#record,
         rows: this.#rows,
@@ -421,7 +434,7 @@ export class Gallery {
     const { name } = this.#record;
     this.#ended = "destroyed";
     const removing = (async () => {
-      await this.#queue.idle();
+      await this.#writes.idle();
       // From here on it is gone for good: what is left of its entries, the next start would remove.
       await store.write((writer) => {
         writer.remove(tables.galleries, name);
@@ -445,7 +458,7 @@ export class Gallery {
   /** Runs an action while no write is under way, with the last sequence given; used by `restoreGalleries`. */
   hold(action: (lastSequence: number) => Promise<void>): Promise<void> {
     this.#assertOpen();
-    return this.#queue.alone(() => {
+    return this.#writes.alone(() => {
       if (this.#closed !== undefined) throw this.#closedError();
       return action(this.#record.sequence);
     });
@@ -453,7 +466,7 @@ export class Gallery {
 
   /** Goes on from a larger sequence; before it has a place in the store. @returns the record to put there */
   continueFrom(lastSequence: number): GalleryRecord {
-    this.#record = continuedRecord(this.#record, lastSequence);
+    this.#writes.record = continuedRecord(this.#record, lastSequence);
     return this.#record;
   }
 
@@ -471,7 +484,7 @@ export class Gallery {
   /** Of a gallery whose record is gone. */
   async #removeRest(): Promise<void> {
     const { store, tables, log } = this.#context;
-    await this.#gate.write(() => this.#index.close());
+    await this.#writes.exclusive(() => this.#index.close());
     try {
       await this.#snapshots.remove();
       await removeEntries(store, tables, this.#record.number);
@@ -484,7 +497,7 @@ export class Gallery {
   }
 
   async #close(): Promise<void> {
-    await this.#queue.idle();
+    await this.#writes.idle();
     const { log } = this.#context;
     const isBuilt = this.unsavedWrites > 0;
     // Compacting what was forgotten would take as long as the rebuild that the next start makes instead.
@@ -499,7 +512,7 @@ export class Gallery {
         });
       }
     }
-    await this.#gate.write(() => this.#index.close());
+    await this.#writes.exclusive(() => this.#index.close());
   }
 
   async #snapshot(): Promise<void> {
@@ -525,76 +538,33 @@ export class Gallery {
     await store.write((writer) => {
       writer.put(tables.galleries, record.name, record);
     });
-    this.#record = record;
-    await this.#gate.write(() => this.#index.replace(fresh));
+    this.#writes.record = record;
+    await this.#writes.exclusive(() => this.#index.replace(fresh));
     this.#indexBytes = (await this.#index.facts()).sizeBytes;
     // They are of the old index, and one of the same sequence would be taken for the new one's.
     await this.#snapshots.remove();
   }
 
-  /** Changes the record between two writes. */
-  async #changeRecord(
-    change: (record: GalleryRecord) => GalleryRecord,
-  ): Promise<void> {
-    const { store, tables } = this.#context;
-    await this.#queue.alone(async () => {
-      if (this.#closed !== undefined) throw this.#closedError();
-      const record = change(this.#record);
-      await store.write((writer) => {
-        writer.put(tables.galleries, record.name, record);
-      });
-      this.#record = record;
-    });
-  }
-
-  #write<Outcome>(
-    items: number,
-    plan: (draft: GalleryDraft) => Outcome | Promise<Outcome>,
-    inTransaction: InTransaction<Outcome> | undefined,
-  ): Promise<Outcome> {
-    // It may have been closed or deleted while the caller waited for room.
-    this.#assertOpen();
-    let outcome: Outcome;
-    return this.#queue
-      .write({
-        items,
-        plan: async (draft) => {
-          outcome = await plan(draft);
-        },
-        inTransaction: (writer) => inTransaction?.(writer, outcome),
-      })
-      .then(() => outcome);
-  }
-
-  async #commit(group: readonly PendingWrite[]): Promise<void> {
-    const { store, tables, newEntryId, onExpire } = this.#context;
-    // What waited behind a restore would be written over what was restored.
-    if (this.#ended === "replaced") throw this.#closedError();
-    const nowUs = this.#nowUs();
-    const draft = new GalleryDraft(this.#rows, this.#record, {
-      nowUs,
-      newEntryId,
-      expectedCount: group.reduce((sum, { items }) => sum + items, 0),
-    });
-    const expired = draft.sweep();
-    for (const write of group) await write.plan(draft);
-    await store.write((writer) => {
-      draft.write(writer, tables);
-      for (const write of group) write.inTransaction(writer);
-    });
-    if (expired > 0) onExpire(this.name, expired);
-    // From here on it is durable; searches see it whole or not at all.
-    await this.#gate.write(async () => {
-      this.#record = draft.record;
-      const { added, features, removed } = await draft.apply();
-      await this.#index.remove(removed);
-      await this.#index.append(added, features);
-    });
-    this.#indexBytes = (await this.#index.facts()).sizeBytes;
+  #afterCommit(): void {
+    this.#measureIndex();
     if (!this.#isOutgrown && this.wantedIndex !== undefined) {
       this.#isOutgrown = true;
       this.#context.onOutgrown(this.name);
     }
+  }
+
+  /** Behind the writes, which do not wait for what only `describe` says, and not after each of hundreds a second. */
+  #measureIndex(): void {
+    this.#measuring ??= setTimeout(() => {
+      this.#measuring = undefined;
+      this.#index.facts().then(
+        ({ sizeBytes }) => {
+          this.#indexBytes = sizeBytes;
+        },
+        // Closed meanwhile.
+        () => undefined,
+      );
+    }, measureAfterMs).unref();
   }
 
   #entry(row: Row, view: EntryView): Entry {

@@ -6,6 +6,7 @@ import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { Store } from "#core/store";
+import { takeBack } from "#core/store-file";
 
 import { inFolder } from "../support/galleries.js";
 
@@ -225,6 +226,33 @@ describe("store", () => {
       await store.close();
     }));
 
+  test("has nothing of a transaction that is taken back, and all of the one before", () =>
+    inFolder(async (folder) => {
+      const file = join(folder, "store", "data.mdb");
+      const open = async () => {
+        const store = await Store.open(folder, { minFreeBytes: 0 });
+        return { store, table: store.table<number>("numbers", "data") };
+      };
+      let { store, table } = await open();
+      for (const round of [1, 2, 3])
+        await store.write((writer) => {
+          for (let i = 0; i < 300; i++) writer.put(table, i, round);
+          if (round === 3) writer.removeRange(table, { start: 100, end: 200 });
+        });
+      await store.close();
+      await takeBack(file, await lastTransaction(file));
+      ({ store, table } = await open());
+      assert.deepEqual(
+        [...table.range()].map(({ value }) => value),
+        new Array(300).fill(2),
+      );
+      await store.write((writer) => writer.put(table, 0, 4));
+      await store.close();
+      ({ store, table } = await open());
+      assert.deepEqual([table.get(0), table.get(1)], [4, 2]);
+      await store.close();
+    }));
+
   test("is copied into a folder of its own, once, and not after it is closed", () =>
     inFolder(async (folder) => {
       const store = await Store.open(folder, { minFreeBytes: 0 });
@@ -240,3 +268,12 @@ describe("store", () => {
       await other.close();
     }));
 });
+
+/** The number of the newest of the two roots of a file of LMDB: pages of 4096 bytes, magic number, offset of mdb.c. */
+async function lastTransaction(file: string): Promise<number> {
+  const head = (await readFile(file)).subarray(0, 8192);
+  const meta = head.indexOf(Buffer.from([0xde, 0xc0, 0xef, 0xbe]));
+  return Math.max(
+    ...[0, 4096].map((page) => Number(head.readBigUInt64LE(page + meta + 128))),
+  );
+}

@@ -61,16 +61,9 @@ describe(
   },
 );
 
-// Known to fail now and then: after a transaction whose root could not be written LMDB may hang, or mix up the
-// removals of the next (docs/durability.md, "What we do not promise").
-const failingDisk =
-  process.env["REID_FAILING_DISK"] === undefined
-    ? "an open defect: set REID_FAILING_DISK=1 to see it"
-    : faultsMissing();
-
 describe(
   "a data folder on a disk that fails",
-  { skip: failingDisk ?? false },
+  { skip: faultsMissing() ?? false },
   () => {
     for (const [does, length] of [
       ["ENOSPC", 1],

@@ -1,0 +1,79 @@
+import { mkdir, readdir, rm, statfs } from "node:fs/promises";
+import { join } from "node:path";
+
+import { ConfigError, type ReidError } from "./errors.js";
+import { lockFolder, type FolderLock } from "./folder-lock.js";
+import {
+  StoreCorruptError,
+  StoreFullError,
+  StoreReadOnlyError,
+} from "./store-errors.js";
+
+/** Free disk below which even opening could end in SIGBUS: LMDB maps its files and then writes to the map. */
+export const openingBytes = 1 << 20;
+
+/** Folders of compaction beside data.mdb; what a crash leaves of them the next start removes. */
+export const copyPrefix = "compacting-";
+
+/** Removes what a crash has left of them. */
+export async function removeCopies(path: string): Promise<void> {
+  for (const name of await readdir(path))
+    if (name.startsWith(copyPrefix))
+      await rm(join(path, name), { recursive: true, force: true });
+}
+
+/** How long a disk's free space is taken for what it was, ms; a write takes a few MiB in it. */
+const freeForMs = 100;
+
+/** Asks the disk for its free space, not at every one of hundreds of writes a second. */
+export function freeBytesReader(): (folder: string) => Promise<number> {
+  let last: { readonly at: number; readonly bytes: number } | undefined;
+  return async (folder) => {
+    const now = performance.now();
+    if (last !== undefined && now - last.at < freeForMs) return last.bytes;
+    const disk = await statfs(folder);
+    last = { at: now, bytes: disk.bavail * disk.bsize };
+    return last.bytes;
+  };
+}
+
+/** What lmdb says of EIO and EROFS: its errors have no code of the system's. */
+export const failedDisk = /input\/output error|read-only file system/i;
+
+/** What opening a store or a table failed of. */
+export function openingFailure(folder: string, error: unknown): ReidError {
+  if (error instanceof StoreFullError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  const options = { cause: error };
+  if (/no space/i.test(message))
+    return new StoreFullError(folder, 0, openingBytes, options);
+  if (failedDisk.test(message))
+    return new StoreReadOnlyError(folder, message, options);
+  return new StoreCorruptError(folder, message, options);
+}
+
+/**
+ * Makes a data folder, if need be, and takes its lock.
+ *
+ * @throws {StoreLockedError} @throws {StoreReadOnlyError} @throws {StoreFullError}
+ * @throws {ConfigError} something that is no folder stands there
+ */
+export async function lockedFolder(folder: string): Promise<FolderLock> {
+  try {
+    await mkdir(join(folder, "store"), { recursive: true });
+    return await lockFolder(folder);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "";
+    // mkdir of Node says ENOENT of a folder that a read-only or failing disk does not take.
+    if (["EROFS", "EACCES", "EPERM", "EIO", "ENOENT"].includes(code))
+      throw new StoreReadOnlyError(folder, code, { cause: error });
+    if (code === "ENOSPC") throw new StoreFullError(folder, 0, openingBytes);
+    if (["EEXIST", "ENOTDIR"].includes(code))
+      throw new ConfigError(
+        "data folder",
+        `${folder} (${code})`,
+        "a folder, or a path where one can be made",
+      );
+    throw error;
+  }
+}
