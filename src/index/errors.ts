@@ -263,12 +263,13 @@ export class IndexFailedError extends ReidError<{
 }
 
 /** An AbortSignal stopped a search that was under way. */
-export class SearchCancelledError extends ReidError<Record<string, never>> {
+export class SearchCancelledError extends ReidError<{ stage: string }> {
   readonly code = "CANCELLED";
   readonly kind = "cancelled";
 
-  constructor() {
-    super("search was cancelled by the caller: send it again", {});
+  /** @param stage  `sequence`: it waited for the index to have seen a write */
+  constructor(stage: "search" | "sequence" = "search") {
+    super("search was cancelled by the caller: send it again", { stage });
   }
 }
 

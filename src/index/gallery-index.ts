@@ -6,6 +6,7 @@ import type {
   Neighbours,
   VectorIndex,
 } from "./vector-index.js";
+import { whileWanted } from "./while-wanted.js";
 
 /** Makes an index of the kind this machine has: FAISS, or the exact one without the addon. */
 export type IndexFactory = (spec: IndexSpec, dimension: number) => VectorIndex;
@@ -198,9 +199,10 @@ export class GalleryIndex {
     return { queries: found, exact: neighbours.exact, error: neighbours.error };
   }
 
-  /** Waits until every entry up to this one is in the index. */
-  async indexed(sequence: number): Promise<void> {
-    while (this.oldestWaiting <= sequence) await this.#nextMove();
+  /** Waits until every entry up to this one is in the index. @throws {SearchCancelledError} the signal fired */
+  async indexed(sequence: number, signal?: AbortSignal): Promise<void> {
+    while (this.oldestWaiting <= sequence)
+      await whileWanted(this.#nextMove(), signal);
   }
 
   /** Waits while more than this many entries wait for the index. */

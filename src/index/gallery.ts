@@ -165,11 +165,11 @@ export class Gallery {
   async search(request: SearchRequest): Promise<SearchOutcome> {
     this.#assertOpen();
     const { dimension } = this.#record;
-    const { minSequence = 0, freshness } = request;
+    const { minSequence = 0, freshness, signal } = request;
     checkQueries(this.#record, request);
     // An acknowledged write is seen by every later read: only the index itself may have to be waited for.
     checkSequence(this.#record, request);
-    if (freshness === "indexed") await this.#index.indexed(minSequence);
+    if (freshness === "indexed") await this.#index.indexed(minSequence, signal);
     return this.#writes.read(async () => {
       this.#assertOpen();
       const { sequence } = this.#record;

@@ -19,6 +19,7 @@ import {
   type Priority,
 } from "./batcher.js";
 import { DecodeGate } from "./decode-gate.js";
+import { CancelledError, DeadlineError } from "./inference-errors.js";
 import type { InferencePool } from "./inference-pool.js";
 import type { LoadedModel, ModelReference, ModelRegistry } from "./registry.js";
 
@@ -123,7 +124,8 @@ export class Inference {
       crops.map((crop, i) => this.#embedOne(crop, model, places[i], signal)),
     );
     for (const outcome of outcomes) this.#count(origin, outcome);
-    if (signal?.aborted === true) throw abortError(signal, "encoder");
+    if (signal?.aborted === true)
+      throw outcomes.find(isAbort) ?? abortError(signal, "encoder");
     return { outcomes, model };
   }
 
@@ -287,6 +289,11 @@ export class Inference {
       ),
     ];
   }
+}
+
+/** Whether a crop was left for the caller's sake; its stage is where it was at the time. */
+function isAbort(outcome: CropOutcome): boolean {
+  return outcome instanceof DeadlineError || outcome instanceof CancelledError;
 }
 
 /** What a crop may cost, by the configuration's limits. */

@@ -21,6 +21,11 @@ import { wireStatus } from "../status.js";
 import type { ServiceContext } from "./context.js";
 import { serializeResponse } from "./definitions.js";
 
+/** So long before a deadline, at most a fifth of the time, it is over here: the caller can still be told at which stage. */
+const EARLY_MS = 20;
+/** What a handler gets to stop in, and to say where it was. */
+const STOP_MS = 5;
+
 /** What a handler may know of its call. */
 export interface Call {
   /** Aborts on cancellation, at the deadline, and when the server's grace is over. */
@@ -53,14 +58,15 @@ export function unary<Request, Response extends object>(
     const call = openCall(context, name, grpcCall);
     const run = async () => {
       const response = await handler(grpcCall.request, call);
-      if (call.signal.aborted) throw abortReason(call.signal);
+      if (call.signal.aborted) throw abortReason(call.signal, name);
       const bytes = serializeResponse(name, response);
       const { responseBytes } = context.config.limits;
       if (bytes.length > responseBytes)
         throw new MessageTooLargeError(bytes.length, responseBytes);
       return bytes;
     };
-    run().then(
+    const work = run();
+    Promise.race([work, overdue(context, call, work)]).then(
       (bytes) => {
         call.finish(undefined);
         // `servedDefinition` sends bytes as they are; gRPC's types know messages only.
@@ -69,6 +75,27 @@ export function unary<Request, Response extends object>(
       (error: unknown) => callback(call.finish(error)),
     );
   };
+}
+
+/**
+ * Rejects a while after the call was aborted: a handler that cannot stop at once keeps nobody waiting.
+ *
+ * The server does not end before the work does.
+ */
+function overdue(
+  { calls }: ServiceContext,
+  { signal }: Call,
+  work: Promise<unknown>,
+): Promise<never> {
+  return new Promise((_, reject) =>
+    signal.addEventListener("abort", () =>
+      setTimeout(() => {
+        const leave = calls.enter();
+        work.then(leave, leave);
+        reject(signal.reason as Error);
+      }, STOP_MS),
+    ),
+  );
 }
 
 /** A call under way. */
@@ -97,8 +124,9 @@ export function openCall(
   setMaxListeners(0, abort.signal);
   const endMs = started + allowedMs(context, name, grpcCall);
   const expire = () => abort.abort(deadlineReason());
+  const leftMs = endMs - started;
   const timer = Number.isFinite(endMs)
-    ? setTimeout(expire, endMs - started)
+    ? setTimeout(expire, leftMs - Math.min(EARLY_MS, leftMs / 5))
     : undefined;
   // grpc-js reports a deadline that passed as a cancellation, sometimes a moment before our own timer.
   let isFinished = false;
@@ -126,7 +154,7 @@ export function openCall(
           : wireStatus(
               error instanceof ClosedError && context.draining.aborted
                 ? new ShuttingDownError()
-                : publicReason(error, abort.signal),
+                : publicReason(error, abort.signal, name),
               log,
             );
       telemetry.record(
@@ -157,19 +185,29 @@ function statusObject(failure: ReturnType<typeof wireStatus>): {
 }
 
 /** The index says CANCELLED for any abort; what the abort was for is said by the signal. */
-function publicReason(error: unknown, signal: AbortSignal): unknown {
+function publicReason(
+  error: unknown,
+  signal: AbortSignal,
+  name: RpcName,
+): unknown {
   if (!signal.aborted) return error;
-  if (error === signal.reason) return abortReason(signal);
+  if (error === signal.reason) return abortReason(signal, name);
   const isAbort = error instanceof ReidError && error.kind === "cancelled";
-  return isAbort ? abortReason(signal, error) : error;
+  return isAbort ? abortReason(signal, name, error) : error;
 }
 
-function abortReason(signal: AbortSignal, error?: ReidError): unknown {
+/** @param error  says at which stage it was, where it is known better than that reads search and writes commit */
+function abortReason(
+  signal: AbortSignal,
+  name: RpcName,
+  error?: ReidError,
+): unknown {
   const reason: unknown = signal.reason;
   const isTimeout = reason instanceof Error && reason.name === "TimeoutError";
   const stage = error?.facts["stage"];
+  const usual = rpcs[name].role === "reader" ? "search" : "commit";
   return isTimeout
-    ? new DeadlineError(typeof stage === "string" ? stage : "search")
+    ? new DeadlineError(typeof stage === "string" ? stage : usual)
     : reason;
 }
 
