@@ -128,13 +128,18 @@ export class UnsupportedError extends ReidError<{ what: string }> {
   }
 }
 
-/** The server is ending. */
+/** The server is ending, or the connection is, for its age. */
 export class ShuttingDownError extends ReidError<{ retryAfterMs: number }> {
   readonly code = "SHUTTING_DOWN";
   readonly kind = "unavailable";
 
-  constructor() {
-    super("the server is shutting down: connect again", { retryAfterMs: 1000 });
+  constructor(what: "server" | "connection" = "server") {
+    super(
+      what === "server"
+        ? "the server is shutting down: connect again"
+        : "the connection has reached its age: connect again",
+      { retryAfterMs: what === "server" ? 1000 : 0 },
+    );
   }
 }
 

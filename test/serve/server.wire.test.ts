@@ -8,15 +8,15 @@ import {
   loadPackageDefinition,
   type GrpcObject,
   type ServiceClientConstructor,
-  type ServiceError,
 } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { protoPath as healthProto } from "grpc-health-check";
 import { parseConfig } from "#core/config";
 import { silentLog, type Log } from "#core/log";
 import { startServer } from "#serve/server";
-import { messageOptions, protoFiles, serviceNames } from "#serve/protocol";
+import { serviceNames } from "#serve/protocol";
 import { rpcNames, rpcs } from "#serve/rpcs";
+import { failedCall } from "../support/raw-call.js";
 import {
   noiseCrop,
   refused,
@@ -31,63 +31,12 @@ before(async () => {
 });
 after(() => wire.close());
 
-/** Calls any method, streaming or not, with a request, empty by default; gives how it failed. */
-function callRaw(
-  service: string,
-  method: string,
-  request: object = {},
-): Promise<ServiceError> {
-  const loaded = loadPackageDefinition(
-    loadSync([...protoFiles], messageOptions),
-  );
-  const v1 = (loaded["reid"] as GrpcObject)["v1"] as GrpcObject;
-  const Constructor = v1[service] as ServiceClientConstructor;
-  const { path, requestSerialize, responseDeserialize, ...streams } =
-    Constructor.service[method];
-  const client = new Constructor(wire.address, credentials.createInsecure());
-  return new Promise<ServiceError>((resolve, reject) => {
-    const deadline = Date.now() + 5000;
-    const end = (error: unknown) =>
-      error instanceof Error && "code" in error
-        ? resolve(error as ServiceError)
-        : reject(new RangeError("the call succeeded"));
-    if (streams.requestStream || streams.responseStream) {
-      const call = streams.requestStream
-        ? client.makeBidiStreamRequest(
-            path,
-            requestSerialize,
-            responseDeserialize,
-            { deadline },
-          )
-        : client.makeServerStreamRequest(
-            path,
-            requestSerialize,
-            responseDeserialize,
-            {},
-            { deadline },
-          );
-      call.on("error", end);
-      call.on("data", () => undefined);
-      call.on("end", () => undefined);
-    } else
-      client.makeUnaryRequest(
-        path,
-        requestSerialize,
-        responseDeserialize,
-        request,
-        { deadline },
-        end,
-      );
-  }).finally(() => client.close());
-}
-
 describe("RPCs that are not served", () => {
   for (const name of rpcNames) {
     const remedy = rpcs[name].unsupported;
     if (remedy === undefined) continue;
     test(`${name} answers UNIMPLEMENTED and says what to use`, async () => {
-      const [service, method] = name.split("/");
-      const error = await callRaw(service, method);
+      const error = await failedCall(wire.address, name);
       assert.equal(error.code, 12);
       assert.match(error.details, /is unsupported by this server: /);
       assert.ok(error.details.includes(remedy));
@@ -97,7 +46,7 @@ describe("RPCs that are not served", () => {
 
 describe("a failed call", () => {
   test("carries a google.rpc.Status with reason, domain, facts and the field", async () => {
-    const error = await callRaw("GalleryService", "GetGallery");
+    const error = await failedCall(wire.address, "GalleryService/GetGallery");
     assert.equal(error.code, 3);
     const [bytes] = error.metadata.get("grpc-status-details-bin");
     assert.ok(bytes instanceof Buffer && bytes.length < 4096);
@@ -127,19 +76,18 @@ describe("the field that a refused call is about", () => {
   const violation = (field: string) =>
     Buffer.concat([Buffer.from([10, field.length]), Buffer.from(field)]);
   const cases = [
-    ["GalleryService", "ListGalleries", { pageToken: "no" }, "page_token"],
+    ["GalleryService/ListGalleries", { pageToken: "no" }, "page_token"],
     [
-      "GalleryService",
-      "CreateGallery",
+      "GalleryService/CreateGallery",
       { gallery: { name: "x" }, requestId: "no" },
       "request_id",
     ],
-    ["EmbedService", "Embed", {}, "crops"],
-    ["SearchService", "Search", { queries: [{}] }, "k"],
+    ["EmbedService/Embed", {}, "crops"],
+    ["SearchService/Search", { queries: [{}] }, "k"],
   ] as const;
-  for (const [service, method, request, field] of cases)
-    test(`is ${field} for ${service}/${method}`, async () => {
-      const error = await callRaw(service, method, request);
+  for (const [name, request, field] of cases)
+    test(`is ${field} for ${name}`, async () => {
+      const error = await failedCall(wire.address, name, request);
       assert.equal(error.code, 3);
       const [bytes] = error.metadata.get("grpc-status-details-bin");
       assert.ok(bytes instanceof Buffer && bytes.includes(violation(field)));
@@ -149,10 +97,14 @@ describe("the field that a refused call is about", () => {
     const requestId = randomUUID();
     const request = { gallery: { name: "once" }, requestId };
     await wire.client.GalleryService.CreateGallery(request);
-    const error = await callRaw("GalleryService", "CreateGallery", {
-      gallery: { name: "twice" },
-      requestId,
-    });
+    const error = await failedCall(
+      wire.address,
+      "GalleryService/CreateGallery",
+      {
+        gallery: { name: "twice" },
+        requestId,
+      },
+    );
     const [bytes] = error.metadata.get("grpc-status-details-bin");
     assert.ok(bytes instanceof Buffer);
     assert.ok(bytes.includes("REQUEST_ID_REUSED"));

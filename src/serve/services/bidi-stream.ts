@@ -2,6 +2,7 @@ import type { ServerDuplexStream } from "@grpc/grpc-js";
 import { ShuttingDownError } from "../errors.js";
 import type { RpcName } from "../rpcs.js";
 import { openCall, type OpenCall } from "./call.js";
+import { watchConnection } from "./connection-age.js";
 import type { ServiceContext } from "./context.js";
 
 /** What a service does with a stream. */
@@ -17,8 +18,8 @@ export interface StreamWork<Request> {
 /**
  * One bidirectional call: its messages, its ends, and how fast it is read.
  *
- * Half-close is answered with OK once the work has settled. When the server ends, nothing more is taken, what was
- * taken is answered, and the client is sent elsewhere with SHUTTING_DOWN.
+ * Half-close is answered with OK once the work has settled. When the server ends, or the connection for its age,
+ * nothing more is taken, what was taken is answered, and the client is sent elsewhere with SHUTTING_DOWN.
  */
 export class BidiStream<Request, Response> {
   readonly call: OpenCall;
@@ -86,14 +87,20 @@ export class BidiStream<Request, Response> {
     const { draining } = this.#context;
     const { signal } = this.call;
     signal.addEventListener("abort", () => this.fail(signal.reason));
-    const onDrain = () => {
-      this.#drain().catch((error: unknown) => this.fail(error));
+    const drain = (what: "server" | "connection") => {
+      this.#drain(what).catch((error: unknown) => this.fail(error));
     };
+    const onDrain = () => drain("server");
     if (draining.aborted) onDrain();
     draining.addEventListener("abort", onDrain);
-    this.#stream.once("close", () =>
-      draining.removeEventListener("abort", onDrain),
+    const { maxConnectionAgeGraceMs: graceMs } = this.#context.config.grpc;
+    const unwatch = watchConnection(this.#stream, graceMs, () =>
+      drain("connection"),
     );
+    this.#stream.once("close", () => {
+      draining.removeEventListener("abort", onDrain);
+      unwatch();
+    });
     this.#stream.on("error", () => this.fail(signal.reason));
     this.#stream.on("data", (message: Request) => {
       if (this.#isEnded || this.#isDraining) return;
@@ -116,10 +123,10 @@ export class BidiStream<Request, Response> {
     this.#stream.end();
   }
 
-  async #drain(): Promise<void> {
+  async #drain(what: "server" | "connection"): Promise<void> {
     this.#isDraining = true;
     await this.#work.settle();
-    this.fail(new ShuttingDownError());
+    this.fail(new ShuttingDownError(what));
   }
 
   #close(): void {

@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { ShuttingDownError } from "../errors.js";
 import type { RpcName } from "../rpcs.js";
 import { openCall, type Call } from "./call.js";
+import { watchConnection } from "./connection-age.js";
 import type { ServiceContext } from "./context.js";
 
 /** Sends one message; resolves when the client has room for the next. */
@@ -28,6 +29,10 @@ export function serverStream<Request, Response>(
     const { draining } = context;
     // A stream may last for ever: the server does not wait for its end, and sends the client elsewhere.
     const onDrain = () => abort.abort(new ShuttingDownError());
+    const { maxConnectionAgeGraceMs: graceMs } = context.config.grpc;
+    const unwatch = watchConnection(stream, graceMs, () =>
+      abort.abort(new ShuttingDownError("connection")),
+    );
     const onAbort = () => abort.abort(call.signal.reason);
     draining.addEventListener("abort", onDrain);
     call.signal.addEventListener("abort", onAbort);
@@ -57,6 +62,7 @@ export function serverStream<Request, Response>(
         },
       )
       .finally(() => {
+        unwatch();
         draining.removeEventListener("abort", onDrain);
         call.signal.removeEventListener("abort", onAbort);
       });
