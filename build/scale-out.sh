@@ -5,6 +5,11 @@
 #   build/scale-out.sh test   up, the suite of test/scale-out and the wire tests of galleries, down
 #   build/scale-out.sh down   stops both and removes their data
 #
+# What tests do to them meanwhile:
+#
+#   build/scale-out.sh milvus-kill | milvus-empty | milvus-start   SIGKILL; its data gone; up again
+#   build/scale-out.sh postgres-crash                              as after a power cut, and up again
+#
 # PostgreSQL is Debian's (postgresql); Milvus is the standalone server in the wheel `milvus` of PyPI.
 # Where either cannot be had the script says so and ends with 3; the suite then says so and skips.
 set -euo pipefail
@@ -59,6 +64,10 @@ start_postgres() {
 start_milvus() {
   [ -f "$root/milvus.pid" ] && kill -0 "$(cat "$root/milvus.pid")" 2>/dev/null && return 0
   rm -rf "$root/milvus"
+  launch_milvus
+}
+
+launch_milvus() {
   # Strong reads wait for the next time tick: with the default of 200 ms the suite would mostly wait.
   "$venv/bin/milvus-server" --data "$root/milvus" --proxy-port "$milvus_port" \
     --extra-config proxy.timeTickInterval=20 >"$root/milvus.log" 2>&1 &
@@ -97,21 +106,40 @@ down() {
   rm -rf "$root/milvus" "$root/postgres"
 }
 
+kill_milvus() {
+  local pid
+  pid=$(cat "$root/milvus.pid")
+  # The server itself is a child of the process that the wheel starts.
+  for one in $(pgrep -P "$pid") $pid; do kill -KILL "$one" 2>/dev/null || true; done
+  rm -f "$root/milvus.pid"
+}
+
+crash_postgres() {
+  local ctl
+  ctl="$(pg_bin)/pg_ctl -D $root/postgres/data"
+  as_postgres "$ctl -l $root/postgres/log -m immediate -w restart" >/dev/null 2>&1
+}
+
 run_tests() {
   trap down EXIT
   up
-  REID_TEST_POSTGRES=$url REID_TEST_MILVUS=127.0.0.1:$milvus_port \
+  REID_TEST_POSTGRES=$url REID_TEST_MILVUS=127.0.0.1:$milvus_port REID_TEST_SCALE_OUT=$PWD/build/scale-out.sh \
     node --test --test-reporter=./build/quiet-reporter.js --test-concurrency=1 dist/test/scale-out/*.test.js
   # What the API promises over the wire holds on both engines: the same files once more.
   REID_TEST_ENGINE=scaled REID_TEST_POSTGRES=$url REID_TEST_MILVUS=127.0.0.1:$milvus_port \
     node --test --test-reporter=./build/quiet-reporter.js --test-concurrency=1 \
-    dist/test/serve/{gallery,entries,search,identify,stream-enroll,update-gallery,forget,operations,backups}.wire.test.js
+    dist/test/serve/{gallery,entries,search,identify,stream-enroll,update-gallery,forget,operations}.wire.test.js \
+    dist/test/serve/operations.test.js
 }
 
 case "${1:-}" in
   up) up ;;
   down) down ;;
   test) run_tests ;;
+  milvus-kill) kill_milvus ;;
+  milvus-empty) rm -rf "$root/milvus" ;;
+  milvus-start) launch_milvus ;;
+  postgres-crash) crash_postgres ;;
   *)
     printf 'usage: build/scale-out.sh up | test | down\n' >&2
     exit 2

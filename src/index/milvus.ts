@@ -121,7 +121,12 @@ export class Milvus {
     return value === true;
   }
 
-  /** Makes and loads a gallery's collection where it is not there. @throws {MilvusUnavailableError} */
+  /**
+   * Makes and loads a gallery's collection where it is not there.
+   *
+   * @throws {EngineUnsupportedError} Milvus has no such index
+   * @throws {MilvusUnavailableError}
+   */
   async ensure(
     name: string,
     spec: IndexSpec,
@@ -129,6 +134,7 @@ export class Milvus {
   ): Promise<void> {
     const { DataType } = this.#sdk;
     const client = this.#client;
+    const index = milvusIndexOf(spec, dimension);
     const text = (field: string) => ({
       name: field,
       data_type: DataType.VarChar,
@@ -161,7 +167,7 @@ export class Milvus {
         collection_name: name,
         field_name: "feature",
         metric_type: "IP",
-        ...milvusIndexOf(spec, dimension),
+        ...index,
       }),
     );
     await this.#call("load a collection", () =>

@@ -19,6 +19,7 @@ import type {
 } from "./gallery-types.js";
 import { flatSpec, hnswDefaults } from "./index-kinds.js";
 import { Milvus, type MilvusOptions } from "./milvus.js";
+import { milvusIndexOf } from "./milvus-index.js";
 import type { PostgresOptions } from "#core/postgres";
 import type { ScaledContext } from "./scaled-context.js";
 import { EngineUnsupportedError } from "./scaled-errors.js";
@@ -133,6 +134,7 @@ export class ScaledGalleries implements Galleries {
     }
   }
 
+  /** @throws {EngineUnsupportedError} Milvus has no such index; what `GalleryStore.create` throws */
   async create(
     spec: GallerySpec,
     within?: InTransaction<GalleryDescription>,
@@ -140,6 +142,7 @@ export class ScaledGalleries implements Galleries {
     this.#assertOpen();
     const { postgres, milvus, deployment } = this.#context;
     const record = this.#recordOf(spec);
+    milvusIndexOf(record.index, record.dimension);
     const state = await postgres.transaction(async (session) => {
       const [{ count }] = await session.query<{ count: number }>(
         "SELECT count(*) AS count FROM galleries",

@@ -54,7 +54,9 @@ describe("Search with group", () => {
     assert.deepEqual(hits, []);
     assert.equal(identities.length, 4);
     assert.equal(identities[0].identity, "p0");
-    assert.equal(identities[0].similarity, plain[0].similarity);
+    // An engine may measure an entry in its index for one search and in its store for the other.
+    const difference = identities[0].similarity - plain[0].similarity;
+    assert.ok(Math.abs(difference) < 1e-6);
     for (const group of identities) {
       const own = plain.filter(({ entry }) =>
         group.identity === ""

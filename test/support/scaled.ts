@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 
+import { systemClock, type Clock } from "#core/clock";
 import { Postgres } from "#core/postgres";
 import type { Galleries } from "#index/galleries";
 import {
@@ -65,6 +66,14 @@ export async function makeDatabase(): Promise<OwnServices> {
   };
 }
 
+/** Removes the galleries of a database, whose server has ended, from Milvus; then the database. */
+export async function removeScaled(own: OwnServices): Promise<void> {
+  const galleries = await ScaledGalleries.open(optionsOf(own, systemClock));
+  for (const { name } of await galleries.list()) await galleries.delete(name);
+  await galleries.close();
+  await own.drop();
+}
+
 /** A database of its own, dropped when the action ends. */
 export async function inDatabase<Result>(
   action: (of: Services) => Promise<Result>,
@@ -97,11 +106,20 @@ export interface EngineCase {
   readonly open: (() => Promise<Galleries>) | undefined;
 }
 
+/** What a case may ask of the galleries' settings. */
+export interface EngineSettings {
+  readonly flatBelow?: number;
+  readonly onOutgrown?: (gallery: string) => void;
+}
+
 /** One engine: opens galleries for a case, and closes and removes them behind it. */
 export interface Engine {
   readonly name: "embedded" | "scaled";
   readonly skip: string | false;
-  run(action: (of: EngineCase) => Promise<void>): Promise<void>;
+  run(
+    action: (of: EngineCase) => Promise<void>,
+    settings?: EngineSettings,
+  ): Promise<void>;
 }
 
 /** Both engines. */
@@ -109,9 +127,10 @@ export const engines: readonly Engine[] = [
   {
     name: "embedded",
     skip: false,
-    run: (action) =>
+    run: (action, settings) =>
       inFolder(async (folder) => {
-        const { galleries, clock, close } = await openGalleries(folder);
+        const opened = await openGalleries(folder, settings);
+        const { galleries, clock, close } = opened;
         await action({ galleries, clock, open: undefined });
         await close();
       }),
@@ -119,12 +138,15 @@ export const engines: readonly Engine[] = [
   {
     name: "scaled",
     skip: skipScaled,
-    run: (action) =>
+    run: (action, settings) =>
       inDatabase(async (of) => {
         const clock = new SteppedClock();
         const opened: ScaledGalleries[] = [];
         const open = async (): Promise<ScaledGalleries> => {
-          const galleries = await ScaledGalleries.open(optionsOf(of, clock));
+          const galleries = await ScaledGalleries.open({
+            ...optionsOf(of, clock),
+            ...settings,
+          });
           opened.push(galleries);
           return galleries;
         };
@@ -143,7 +165,7 @@ export const engines: readonly Engine[] = [
 /** Options of galleries on services that are up. */
 export function optionsOf(
   { postgres, milvus }: Services,
-  clock: SteppedClock,
+  clock: Clock,
 ): ScaledGalleriesOptions {
   const ignore = (): void => undefined;
   return {

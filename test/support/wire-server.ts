@@ -10,7 +10,12 @@ import { silentLog } from "#core/log";
 import { randomStream } from "#core/random";
 import { normalizeRows } from "#core/vectors";
 import { startServer, type ReidServer, type StartOptions } from "#serve/server";
-import { makeDatabase, scaledSettings, wireEngine } from "./scaled.js";
+import {
+  makeDatabase,
+  removeScaled,
+  scaledSettings,
+  wireEngine,
+} from "./scaled.js";
 import { writeTinyBundle } from "./tiny-bundle.js";
 
 /** A real server on a port chosen by the system, and a client of it. */
@@ -58,13 +63,9 @@ export async function startWireServer(
     client,
     address,
     close: async () => {
-      if (own !== undefined)
-        for (const { name } of (await client.GalleryService.ListGalleries({}))
-          .galleries)
-          await client.GalleryService.DeleteGallery({ gallery: name });
       client.close();
       await server.close();
-      await own?.drop();
+      if (own !== undefined) await removeScaled(own);
       await rm(folder, { recursive: true, force: true });
     },
   };

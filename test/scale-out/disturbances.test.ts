@@ -1,0 +1,208 @@
+import assert from "node:assert/strict";
+import { setTimeout as delay } from "node:timers/promises";
+import { after, describe, test } from "node:test";
+
+import { systemClock } from "#core/clock";
+import { ReidError } from "#core/errors";
+import type { Gallery } from "#index/galleries";
+import { ScaledGalleries } from "#index/scaled-galleries";
+
+import { featureNamed } from "../support/galleries.js";
+import { inDatabase, optionsOf } from "../support/scaled.js";
+import { disturb, skipDisturbed } from "../support/services.js";
+
+const dimension = 16;
+const spec = {
+  name: "door",
+  model: { name: "external", version: 1 },
+  dimension,
+} as const;
+
+/** Galleries of several servers on one pair of services, and what they warn of; the gallery is deleted at the end. */
+function onServers(
+  count: number,
+  action: (
+    servers: readonly ScaledGalleries[],
+    lines: readonly string[],
+  ) => Promise<void>,
+): Promise<void> {
+  return inDatabase(async (services) => {
+    const lines: string[] = [];
+    const servers: ScaledGalleries[] = [];
+    try {
+      for (let i = 0; i < count; i++) {
+        const warn = (line: string) => lines.push(line);
+        servers.push(
+          await ScaledGalleries.open({
+            ...optionsOf(services, systemClock),
+            log: { info: () => undefined, warn },
+          }),
+        );
+      }
+      await servers[0].create(spec);
+      await action(servers, lines);
+      await servers[0].delete("door");
+    } finally {
+      for (const one of servers) await one.close();
+    }
+  });
+}
+
+async function enroll(
+  gallery: Gallery,
+  names: readonly string[],
+): Promise<readonly number[]> {
+  const { results } = await gallery.enroll(
+    names.map((entryId) => ({
+      entryId,
+      feature: featureNamed(entryId, dimension),
+    })),
+  );
+  return results.map(({ sequence }) => sequence);
+}
+
+const named = (prefix: string, count: number): readonly string[] =>
+  Array.from({ length: count }, (_, i) => `${prefix}${i}`);
+
+/** The entry nearest to one's feature, from the index alone. */
+async function nearestInIndex(
+  gallery: Gallery,
+  entryId: string,
+  minSequence: number,
+): Promise<string | undefined> {
+  const { results } = await gallery.search({
+    queries: featureNamed(entryId, dimension),
+    k: 1,
+    freshness: "indexed",
+    minSequence,
+  });
+  return results[0].hits[0]?.entry.entryId;
+}
+
+const isGone = (line: string): boolean => line.includes("is gone from Milvus");
+
+/** Searches until Milvus answers. */
+async function untilSearched(gallery: Gallery, entryId: string): Promise<void> {
+  for (;;)
+    try {
+      const { results } = await gallery.search({
+        queries: featureNamed(entryId, dimension),
+        k: 1,
+      });
+      assert.equal(results[0].hits[0].entry.entryId, entryId);
+      return;
+    } catch (error) {
+      const isDown =
+        error instanceof ReidError && error.code === "MILVUS_UNAVAILABLE";
+      if (!isDown) throw error;
+      await delay(100);
+    }
+}
+
+describe("while Milvus", { skip: skipDisturbed }, () => {
+  // A case that failed half-way must not take the next along.
+  after(() => disturb("milvus-start").catch(() => undefined));
+
+  test("is dead writes are acknowledged and reads served, and all of it comes to it when it is back", () =>
+    onServers(2, async ([one, other], lines) => {
+      const gallery = await one.get("door");
+      await enroll(gallery, named("before", 40));
+      await disturb("milvus-kill");
+      await enroll(gallery, named("meanwhile", 30));
+      await gallery.deleteEntries({ entryIds: named("before", 5) });
+      assert.equal(
+        (await gallery.getEntry("meanwhile7")).entryId,
+        "meanwhile7",
+      );
+      assert.ok(
+        gallery.describe().indexedSequence < gallery.describe().sequence,
+      );
+      await assert.rejects(
+        gallery.search({ queries: featureNamed("before9", dimension), k: 1 }),
+        { code: "MILVUS_UNAVAILABLE" },
+      );
+      await disturb("milvus-start");
+      const { sequence } = gallery.describe();
+      const seen = await other.get("door");
+      await untilSearched(seen, "before9");
+      for (const entryId of [...named("meanwhile", 30), "before5"])
+        assert.equal(await nearestInIndex(seen, entryId, sequence), entryId);
+      for (const entryId of named("before", 5))
+        assert.notEqual(await nearestInIndex(seen, entryId, sequence), entryId);
+      assert.ok(!lines.some(isGone), "its data survive a kill");
+    }));
+
+  test("has lost everything its collections are filled again while servers serve", () =>
+    onServers(2, async ([one, other], lines) => {
+      const gallery = await one.get("door");
+      await enroll(gallery, named("e", 300));
+      await disturb("milvus-kill");
+      await disturb("milvus-empty");
+      await disturb("milvus-start");
+      const seen = await other.get("door");
+      // The first search finds nothing to search in; what comes of it is the collection.
+      await untilSearched(seen, "e7");
+      const { sequence } = seen.describe();
+      for (const entryId of named("e", 300).filter((_, i) => i % 29 === 0))
+        assert.equal(await nearestInIndex(seen, entryId, sequence), entryId);
+      const [next] = await enroll(gallery, ["later"]);
+      assert.equal(await nearestInIndex(seen, "later", next), "later");
+      assert.ok(lines.some(isGone));
+    }));
+});
+
+describe("while PostgreSQL", { skip: skipDisturbed }, () => {
+  test("crashes under load nothing acknowledged is lost, and no sequence is missing or given twice", () =>
+    onServers(2, async (servers) => {
+      const acknowledged = new Map<string, number>();
+      let isOver = false;
+      let failures = 0;
+      const load = async (server: ScaledGalleries, prefix: string) => {
+        for (let call = 0; !isOver; call++) {
+          const names = named(`${prefix}-${call}-`, 3);
+          try {
+            const sequences = await enroll(await server.get("door"), names);
+            names.forEach((name, i) => acknowledged.set(name, sequences[i]));
+          } catch (error) {
+            assert.ok(error instanceof ReidError, String(error));
+            assert.equal(error.code, "DATABASE_UNAVAILABLE", error.message);
+            failures++;
+            await delay(20);
+          }
+        }
+      };
+      const loads = servers.flatMap((server, i) =>
+        named(`s${i}`, 3).map((prefix) => load(server, prefix)),
+      );
+      for (let crash = 0; crash < 3; crash++) {
+        const before = acknowledged.size;
+        while (acknowledged.size < before + 60) await delay(10);
+        await disturb("postgres-crash");
+      }
+      const before = acknowledged.size;
+      while (acknowledged.size < before + 60) await delay(10);
+      isOver = true;
+      await Promise.all(loads);
+      assert.ok(failures > 0, "no call was under way at a crash");
+
+      const gallery = await servers[1].get("door");
+      const { sequence, entryCount } = gallery.describe();
+      const found = new Map<string, number>();
+      for (let next: number | undefined = 0; next !== undefined;) {
+        const page = await gallery.listEntries({
+          pageSize: 200,
+          afterSequence: next,
+        });
+        for (const entry of page.entries)
+          found.set(entry.entryId, entry.sequence);
+        next = page.nextSequence;
+      }
+      for (const [entryId, of] of acknowledged)
+        assert.equal(found.get(entryId), of, entryId);
+      assert.equal(found.size, entryCount);
+      // Nothing was replaced or deleted: each entry has a number of its own, and every number its entry.
+      assert.equal(new Set(found.values()).size, sequence);
+      for (const entryId of [...acknowledged.keys()].slice(-10))
+        assert.equal(await nearestInIndex(gallery, entryId, sequence), entryId);
+    }));
+});
