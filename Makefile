@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-scale-out scale-out-% lint golden bench-% audit licences sanitize torture clean
+.PHONY: help setup demo test test-scale-out scale-out-% lint golden bench-% audit licences sanitize leak torture clean
 
 export ONNXRUNTIME_NODE_INSTALL = skip
 SEED ?= 1
@@ -62,6 +62,10 @@ sanitize: ## the addon's tests under ASan and UBSan, and again under TSan
 	@build/setup.sh
 	@build/addon.sh --sanitize
 	@build/addon.sh --sanitize=thread
+
+leak: ## two minutes of every call on every kind of index, in flat memory (REID_LEAK_MINUTES=30)
+	@build/setup.sh
+	@REID_LEAK_MINUTES=$${REID_LEAK_MINUTES:-2} node --test dist/test/index/faiss-leak.test.js
 
 scale-out-%: ## a PostgreSQL and a Milvus of this checkout: scale-out-up, scale-out-down
 	@build/scale-out.sh $*
