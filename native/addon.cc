@@ -30,7 +30,7 @@ Napi::Value JS_load(const Napi::CallbackInfo& info) {
   const std::string path = path_of(info, 0);
   const bool mapped = info[1].ToBoolean();
   // As a write, though it changes nothing: no thread reads a file of gigabytes in the middle of another's write.
-  return Instance::of(info).run_write(info.Env(), [path, mapped](Pool&) -> Result {
+  return Instance::of(info).run_slow(info.Env(), [path, mapped](Pool&) -> Result {
     auto index = VectorIndex::load(path, mapped);
     return [index](Napi::Env env) -> Napi::Value { return Handle::adopt(env, index); };
   });

@@ -65,20 +65,20 @@ Napi::Value Instance::run_read(Napi::Env env, Work work) {
   return promise_of(env, job);
 }
 
-Napi::Value Instance::run_write(Napi::Env env, Work work) {
+Napi::Value Instance::run_slow(Napi::Env env, Work work) {
   const Held job = std::make_shared<Job>(env);
   Pool& pool = this->pool();
-  pool.post_write([this, &pool, job, work = std::move(work)] {
+  pool.post_slow([this, &pool, job, work = std::move(work)] {
     attempt(*job, work, pool);
     finish(job);
   });
   return promise_of(env, job);
 }
 
-Napi::Value Instance::run_in_turn(Napi::Env env, const void* owner, Work work) {
+Napi::Value Instance::run_in_turn(Napi::Env env, const void* owner, Pace pace, Work work) {
   const Held job = std::make_shared<Job>(env);
   Pool& pool = this->pool();
-  pool.post_in_turn(owner, [this, &pool, job, work = std::move(work)] {
+  pool.post_in_turn(owner, pace, [this, &pool, job, work = std::move(work)] {
     attempt(*job, work, pool);
     finish(job);
   });
@@ -88,9 +88,9 @@ Napi::Value Instance::run_in_turn(Napi::Env env, const void* owner, Work work) {
 Napi::Value Instance::run_halves(Napi::Env env, const void* owner, Work first, Work second) {
   const Held job = std::make_shared<Job>(env);
   Pool& pool = this->pool();
-  pool.post_write([this, &pool, job, owner, first = std::move(first), second = std::move(second)] {
+  pool.post_slow([this, &pool, job, owner, first = std::move(first), second = std::move(second)] {
     if (!attempt(*job, first, pool)) return finish(job);
-    pool.post_in_turn(owner, [this, &pool, job, second] {
+    pool.post_in_turn(owner, Pace::slow, [this, &pool, job, second] {
       attempt(*job, second, pool);
       finish(job);
     });

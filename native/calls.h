@@ -39,13 +39,13 @@ class Instance {
   static Instance& of(const Napi::CallbackInfo& info) { return *info.Env().GetInstanceData<Instance>(); }
 
   // Main thread, as all below.
-  /// Runs work on the pool, beside all other; a thread in the middle of a write may run it.
+  /// Runs work on the pool, beside all other; a thread in the middle of a quick change may run it.
   Napi::Value run_read(Napi::Env env, Work work);
-  /// Runs work on the pool, beside all other.
-  Napi::Value run_write(Napi::Env env, Work work);
+  /// Runs work on the threads for slow changes, beside all other.
+  Napi::Value run_slow(Napi::Env env, Work work);
   /// Runs work after what was asked of its owner before.
-  Napi::Value run_in_turn(Napi::Env env, const void* owner, Work work);
-  /// Runs the first half beside all other, and then the second half in turn.
+  Napi::Value run_in_turn(Napi::Env env, const void* owner, Pace pace, Work work);
+  /// Runs the first half beside all other, and then the second half in turn; both are slow.
   Napi::Value run_halves(Napi::Env env, const void* owner, Work first, Work second);
   /// Lets go of an index on the pool: to free gigabytes takes milliseconds.
   void drop(std::shared_ptr<VectorIndex> index);

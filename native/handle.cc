@@ -84,7 +84,7 @@ Napi::Value Handle::write(const Napi::CallbackInfo& info, Write method) {
                                     std::to_string(features.size()) + " numbers");
   }
   return Instance::of(info).run_in_turn(
-      info.Env(), index.get(),
+      info.Env(), index.get(), index->kind().exact ? Pace::quick : Pace::slow,
       [index, method, ids = std::move(ids), features = std::move(features)](Pool& pool) -> Result {
         ((*index).*method)(ids, features, pool);
         return nothing;
@@ -106,17 +106,17 @@ Napi::Value Handle::JS_train(const Napi::CallbackInfo& info) {
                                       " numbers");
     }
   }
-  return Instance::of(info).run_in_turn(info.Env(), index.get(),
-                                    [index, features = std::move(features)](Pool& pool) -> Result {
-                                      index->train(features, pool);
-                                      return nothing;
-                                    });
+  return Instance::of(info).run_in_turn(info.Env(), index.get(), Pace::slow,
+                                        [index, features = std::move(features)](Pool& pool) -> Result {
+                                          index->train(features, pool);
+                                          return nothing;
+                                        });
 }
 
 Napi::Value Handle::JS_remove(const Napi::CallbackInfo& info) {
   auto index = open(info);
   auto ids = copy<double>(info, 0, napi_float64_array, "ids");
-  return Instance::of(info).run_in_turn(info.Env(), index.get(), [index, ids = std::move(ids)](Pool&) -> Result {
+  return Instance::of(info).run_in_turn(info.Env(), index.get(), Pace::quick, [index, ids = std::move(ids)](Pool&) -> Result {
     const double removed = double(index->remove(ids));
     return [removed](Napi::Env env) -> Napi::Value { return Napi::Number::New(env, removed); };
   });
@@ -195,7 +195,7 @@ Napi::Value Handle::JS_compact(const Napi::CallbackInfo& info) {
 Napi::Value Handle::JS_save(const Napi::CallbackInfo& info) {
   auto index = open(info);
   const std::string path = path_of(info, 0);
-  return Instance::of(info).run_in_turn(info.Env(), index.get(), [index, path](Pool&) -> Result {
+  return Instance::of(info).run_in_turn(info.Env(), index.get(), Pace::slow, [index, path](Pool&) -> Result {
     index->save(path);
     return nothing;
   });

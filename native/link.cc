@@ -76,16 +76,14 @@ void link_nodes(faiss::HNSW& graph, std::vector<omp_lock_t>& locks, const Codec&
     while (alone < n && (first + alone < kLinkedAlone || graph.entry_point < 0 ||
                          graph.levels[size_t(order[alone])] - 1 > graph.max_level)) {
       link(order[alone++], distance, visited);
-      pool.relieve();
     }
   }
   std::atomic<size_t> next{alone};
-  pool.share_write(std::min(pool.threads(), n - alone), [&](size_t) {
+  pool.share_slow(std::min(pool.threads(), n - alone), [&](size_t) {
     Distance distance(codec, codes);
     faiss::VisitedTable visited(int(first + n));
     for (size_t i; (i = next.fetch_add(1)) < n && !pool.stopping();) {
       link(order[i], distance, visited);
-      pool.relieve();
     }
   });
 }

@@ -3,6 +3,9 @@
 #include <omp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <exception>
@@ -12,9 +15,12 @@
 namespace reid {
 namespace {
 
-constexpr size_t kReadsBeforeAWrite = 3;
+constexpr size_t kReadsBeforeAChange = 3;
+/// A tenth of a processor where everything else is busy: the writes that wait for a full tail go on.
+constexpr int kSlowNice = 10;
 
 thread_local const Pool* pool_of_thread = nullptr;
+thread_local bool is_slow_thread = false;
 
 /// Pools that are up. `process.exit` takes nothing down that Node knows of: it runs the exit handlers of C and the
 /// destructors of libraries under the pools' threads, and a product in the middle of OpenBLAS would lose its memory.
@@ -49,12 +55,20 @@ Pool::Pool(size_t threads, bool pinned) {
       for (Pool* pool : pools().up) pool->stop();
     });
   });
-  threads_.reserve(threads);
+  threads_.reserve(2 * threads);
   try {
     for (size_t i = 0; i < threads; i++) {
       threads_.emplace_back([this, i, pinned] {
         if (pinned) pin(i);
         run();
+      });
+    }
+    for (size_t i = 0; i < threads; i++) {
+      threads_.emplace_back([this, i, pinned] {
+        if (pinned) pin(i);
+        // Of this thread alone, on Linux. Refused: it then runs as the others do.
+        setpriority(PRIO_PROCESS, id_t(syscall(SYS_gettid)), kSlowNice);
+        run_slow();
       });
     }
   } catch (...) {
@@ -74,17 +88,19 @@ Pool::~Pool() {
 }
 
 void Pool::stop() {
-  std::deque<Task> reads, writes;
-  std::unordered_map<const void*, std::deque<Task>> turns;
+  std::deque<Task> reads, changes, slow;
+  std::unordered_map<const void*, std::deque<Turn>> turns;
   {
     std::lock_guard<std::mutex> hold(mutex_);
     stopping_ = true;
     reads.swap(reads_);
-    writes.swap(writes_);
+    changes.swap(changes_);
+    slow.swap(slow_);
     turns.swap(turns_);
     reads_waiting_ = 0;
   }
   wake_.notify_all();
+  wake_slow_.notify_all();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
 }
@@ -95,31 +111,30 @@ void Pool::post(std::deque<Task>& queue, Task task) {
     if (stopping_) return;
     queue.push_back(std::move(task));
     reads_waiting_ = reads_.size();
+    wake(queue);
   }
-  wake_.notify_one();
 }
 
 void Pool::post_read(Task task) { post(reads_, std::move(task)); }
 
-void Pool::post_write(Task task) { post(writes_, std::move(task)); }
+void Pool::post_slow(Task task) { post(slow_, std::move(task)); }
 
-void Pool::post_in_turn(const void* owner, Task task) {
-  {
-    std::lock_guard<std::mutex> hold(mutex_);
-    if (stopping_) return;
-    const auto [found, isFirst] = turns_.try_emplace(owner);
-    if (!isFirst) {
-      found->second.push_back(std::move(task));
-      return;
-    }
-    writes_.push_back(in_turn(owner, std::move(task)));
+void Pool::post_in_turn(const void* owner, Pace pace, Task task) {
+  std::lock_guard<std::mutex> hold(mutex_);
+  if (stopping_) return;
+  const auto [found, isFirst] = turns_.try_emplace(owner);
+  if (isFirst) {
+    take_turn(owner, {pace, std::move(task)});
+  } else {
+    found->second.push_back({pace, std::move(task)});
   }
-  wake_.notify_one();
 }
 
-/// The task, and behind it the owner's next one. The task, and with it the owner, lives until that is posted.
-Pool::Task Pool::in_turn(const void* owner, Task task) {
-  return [this, owner, task = std::move(task)] {
+/// Under mutex_. Posts the task, and behind it the owner's next one. The task, and with it the owner, lives until
+/// that is posted.
+void Pool::take_turn(const void* owner, Turn turn) {
+  std::deque<Task>& queue = turn.pace == Pace::slow ? slow_ : changes_;
+  queue.push_back([this, owner, task = std::move(turn.task)] {
     task();
     std::lock_guard<std::mutex> hold(mutex_);
     const auto found = turns_.find(owner);
@@ -128,10 +143,11 @@ Pool::Task Pool::in_turn(const void* owner, Task task) {
       turns_.erase(found);
       return;
     }
-    writes_.push_back(in_turn(owner, std::move(found->second.front())));
+    Turn next = std::move(found->second.front());
     found->second.pop_front();
-    wake_.notify_one();
-  };
+    take_turn(owner, std::move(next));
+  });
+  wake(queue);
 }
 
 /// Under mutex_.
@@ -150,18 +166,34 @@ void Pool::run() {
     Task task;
     {
       std::unique_lock<std::mutex> hold(mutex_);
-      wake_.wait(hold, [this] { return stopping_ || !reads_.empty() || !writes_.empty(); });
+      wake_.wait(hold, [this] { return stopping_ || !reads_.empty() || !changes_.empty(); });
       if (stopping_) return;
-      const bool reads = !reads_.empty() && (writes_.empty() || reads_in_a_row_ < kReadsBeforeAWrite);
+      const bool reads = !reads_.empty() && (changes_.empty() || reads_in_a_row_ < kReadsBeforeAChange);
       reads_in_a_row_ = reads ? reads_in_a_row_ + 1 : 0;
-      task = taken_from(reads ? reads_ : writes_);
+      task = taken_from(reads ? reads_ : changes_);
+    }
+    task();
+  }
+}
+
+void Pool::run_slow() {
+  omp_set_num_threads(1);
+  pool_of_thread = this;
+  is_slow_thread = true;
+  for (;;) {
+    Task task;
+    {
+      std::unique_lock<std::mutex> hold(mutex_);
+      wake_slow_.wait(hold, [this] { return stopping_ || !slow_.empty(); });
+      if (stopping_) return;
+      task = taken_from(slow_);
     }
     task();
   }
 }
 
 void Pool::relieve() {
-  if (reads_waiting_.load(std::memory_order_relaxed) == 0) return;
+  if (is_slow_thread || reads_waiting_.load(std::memory_order_relaxed) == 0) return;
   Task task;
   {
     std::lock_guard<std::mutex> hold(mutex_);
@@ -211,12 +243,12 @@ void Pool::share(size_t parts, const std::function<void(size_t)>& body, std::deq
   shared->body = &body;
   {
     std::lock_guard<std::mutex> hold(mutex_);
-    const size_t helpers = std::min(parts, threads_.size()) - 1;
+    const size_t helpers = std::min(parts, threads()) - 1;
     // In front: what is under way goes before what has not begun.
     for (size_t i = 0; i < helpers && !stopping_; i++) queue.push_front([shared] { shared->help(); });
     reads_waiting_ = reads_.size();
+    for (size_t i = 0; i < helpers; i++) wake(queue);
   }
-  wake_.notify_all();
   shared->help();
   std::unique_lock<std::mutex> hold(shared->mutex);
   shared->done.wait(hold, [&] { return shared->finished == shared->parts; });

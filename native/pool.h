@@ -12,8 +12,12 @@
 
 namespace reid {
 
-/// Reads go before writes, but every fourth task is a write where some wait. A write that takes long calls
-/// relieve() between its steps, so that a read waits for one step and not for the write.
+/// How long a change may take: `quick` ones share their threads with the reads, and who asked for them waits;
+/// `slow` ones, as linking into a graph, have as many threads of their own, which the system runs after all others.
+enum class Pace { quick, slow };
+
+/// Reads go before quick changes, but every fourth task is a change where some wait. One that has many steps calls
+/// relieve() between them, so that a read waits for one step and not for all.
 class Pool {
  public:
   using Task = std::function<void()>;
@@ -25,35 +29,44 @@ class Pool {
   /// The pool whose thread this is, or nullptr.
   static const Pool* current();
 
-  size_t threads() const { return threads_.size(); }
+  /// That read. As many again make slow changes.
+  size_t threads() const { return threads_.size() / 2; }
   /// Any thread. A task that changes nothing: beside every other task.
   void post_read(Task task);
-  /// Any thread. A task that changes something, beside every other task.
-  void post_write(Task task);
+  /// Any thread. A slow task, beside every other task.
+  void post_slow(Task task);
   /// Any thread. A task that changes `owner`: one after another, in the order they came. No thread waits for
   /// its turn.
-  void post_in_turn(const void* owner, Task task);
+  void post_in_turn(const void* owner, Pace pace, Task task);
   /// Any thread of the pool. Runs body(i) for i in [0, parts) on the caller and on idle threads of the
   /// pool; returns when all parts are done. Never waits for a thread that has not begun.
   void share_read(size_t parts, const std::function<void(size_t)>& body) { share(parts, body, reads_); }
-  void share_write(size_t parts, const std::function<void(size_t)>& body) { share(parts, body, writes_); }
-  /// A thread of the pool that holds no lock: runs a read that waits, if there is one.
+  void share_slow(size_t parts, const std::function<void(size_t)>& body) { share(parts, body, slow_); }
+  /// A thread of the pool that holds no lock: runs a read that waits, if there is one and its threads are for that.
   void relieve();
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }
 
  private:
   void stop();
   void run();
+  void run_slow();
   void post(std::deque<Task>& queue, Task task);
+  /// Under mutex_: has a thread look into the queue.
+  void wake(const std::deque<Task>& queue) { (&queue == &slow_ ? wake_slow_ : wake_).notify_one(); }
   void share(size_t parts, const std::function<void(size_t)>& body, std::deque<Task>& queue);
   Task taken_from(std::deque<Task>& queue);
-  Task in_turn(const void* owner, Task task);
+  struct Turn {
+    Pace pace;
+    Task task;
+  };
+  void take_turn(const void* owner, Turn turn);
 
   mutable std::mutex mutex_;
-  std::condition_variable wake_;
+  std::condition_variable wake_, wake_slow_;
   std::deque<Task> reads_;
-  std::deque<Task> writes_;
-  std::unordered_map<const void*, std::deque<Task>> turns_;  // an owner is here while a task of it is under way
+  std::deque<Task> changes_;
+  std::deque<Task> slow_;
+  std::unordered_map<const void*, std::deque<Turn>> turns_;  // an owner is here while a task of it is under way
   std::atomic<size_t> reads_waiting_{0};
   size_t reads_in_a_row_ = 0;
   std::vector<std::thread> threads_;

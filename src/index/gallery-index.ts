@@ -27,7 +27,7 @@ export interface FoundSet {
 }
 
 /** How many entries move at once: a deletion waits for them, searches do not. */
-const movedAtOnce = 256;
+const movedAtOnce = 64;
 
 // Compacting costs a build of the whole index: worth it when a quarter of it is dead.
 const compactFrom = 1000;
@@ -100,12 +100,14 @@ export class GalleryIndex {
 
   /** float32 [N, D] of ids on either side; NaN rows for ids that are on neither. */
   async features(ids: Float64Array): Promise<Float32Array> {
-    const features = await this.#main.features(ids);
+    // The tail first: what leaves it in between is in the index by then.
+    const features = await this.#tail.features(ids);
     const dimension = this.#main.dimension;
     const missing = [...ids.keys()].filter((i) =>
       Number.isNaN(features[i * dimension]),
     );
-    const rest = await this.#tail.features(
+    if (missing.length === 0) return features;
+    const rest = await this.#main.features(
       Float64Array.from(missing, (i) => ids[i]),
     );
     missing.forEach((i, j) => {

@@ -11,7 +11,7 @@ const skip =
   (process.platform === "linux" ? false : "threads are counted in /proc");
 
 test(
-  "the addon starts as many threads as it is told, each on one processor",
+  "the addon starts as many threads as it is told, each on one processor, and as many that stand back",
   {
     skip,
   },
@@ -26,12 +26,19 @@ test(
         const status = readFileSync(`${tasks}/${task}/status`, "utf8");
         return /^Cpus_allowed_list:\t\d+$/m.test(status);
       });
+    const nice = pinned.map((task) => {
+      const stat = readFileSync(`${tasks}/${task}/stat`, "utf8");
+      // proc(5): the name is in brackets, the nice value the 17th field behind it.
+      return Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[16]);
+    });
     await index.close();
     // Where the process has fewer than three processors, the third thread stays free.
     const processors = /^Cpus_allowed_list:\t(.*)$/m.exec(
       readFileSync("/proc/self/status", "utf8"),
     );
     const [first, last] = (processors?.[1] ?? "0").split("-").map(Number);
-    assert.equal(pinned.length, Math.min(3, (last ?? first) - first + 1));
+    const each = Math.min(3, (last ?? first) - first + 1);
+    const own = nice.filter((value) => value < 10);
+    assert.deepEqual([own.length, nice.length - own.length], [each, each]);
   },
 );
