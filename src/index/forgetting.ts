@@ -6,7 +6,7 @@ import type { Log } from "#core/log";
 import type { Store, Table } from "#core/store";
 
 import type { Gallery } from "./gallery.js";
-import type { Row } from "./gallery-rows.js";
+import type { HashedRow } from "./hashed-rows.js";
 import type { StoreRequestLog } from "./request-log.js";
 import { Tombstones } from "./tombstones.js";
 
@@ -15,6 +15,8 @@ export interface ForgottenRow {
   readonly cameraId: string;
   /** Empty: unknown. */
   readonly trackId: string;
+  /** Keyed hash of its crop as it came, hexadecimal; left out: not known. */
+  readonly cropHash?: string;
 }
 
 /** What a forgetting has taken away. */
@@ -27,7 +29,7 @@ export interface Forgotten {
   readonly cropCount: number;
   /** Galleries that held it, with the number of their entries. */
   readonly galleries: ReadonlyMap<string, number>;
-  /** The entries as they were, without features and crops: by them the memory finds its rows. */
+  /** The entries as they were, without features and crops: by track and hash the memory finds its rows. */
   readonly rows: readonly ForgottenRow[];
 }
 
@@ -73,7 +75,7 @@ export class Forgetting {
       gallery,
       forgottenAtUs,
     };
-    const rows: Row[] = [];
+    const rows: HashedRow[] = [];
     const held = new Map<string, number>();
     for (const one of galleries) {
       const found = await one.forget(identity, (writer, rows) => {

@@ -32,6 +32,7 @@ interface Added {
   /** Row of its feature in the draft's block; undefined: the store has it, and the crop, under the row's feature id. */
   readonly position: number | undefined;
   readonly crop: Uint8Array | undefined;
+  readonly cropHash: Uint8Array | undefined;
 }
 
 /** What the index has to do once a transaction is committed. */
@@ -153,8 +154,9 @@ export class GalleryDraft {
       enrolledAtUs: nowUs,
       hasCrop: crop !== undefined,
     };
+    const { cropHash } = enrollment;
     this.#write(
-      { row, position: this.#place(feature), crop },
+      { row, position: this.#place(feature), crop, cropHash },
       present !== undefined,
     );
     return { entryId, sequence };
@@ -200,7 +202,8 @@ export class GalleryDraft {
       }
     let updatedCount = 0;
     for await (const present of this.#selected(selector)) {
-      const { position, crop } = this.#added.get(present.sequence) ?? {};
+      const { position, crop, cropHash } =
+        this.#added.get(present.sequence) ?? {};
       this.#drop(present);
       const sequence = this.sequence + 1;
       const row: Row = {
@@ -214,7 +217,7 @@ export class GalleryDraft {
         position === undefined
           ? undefined
           : this.#place(this.#featureAt(position));
-      this.#write({ row, position: again, crop }, true);
+      this.#write({ row, position: again, crop, cropHash }, true);
       updatedCount++;
       if (turns.isOver) await turns.next();
     }
@@ -254,8 +257,9 @@ export class GalleryDraft {
       if (kept.has(featureId)) continue;
       writer.remove(tables.features, [number, featureId]);
       if (hasCrop) writer.remove(tables.crops, [number, featureId]);
+      writer.remove(tables.cropHashes, [number, featureId]);
     }
-    for (const { row, position, crop } of this.#added.values()) {
+    for (const { row, position, crop, cropHash } of this.#added.values()) {
       if (turns.isOver) await turns.next();
       const { sequence, featureId, ...entry } = row;
       const key = [number, sequence];
@@ -271,6 +275,7 @@ export class GalleryDraft {
           bytesFromFeature(this.#featureAt(position)),
         );
       if (crop !== undefined) writer.put(tables.crops, key, crop);
+      if (cropHash !== undefined) writer.put(tables.cropHashes, key, cropHash);
     }
     if (!this.isEmpty) writer.put(tables.galleries, name, this.record);
   }

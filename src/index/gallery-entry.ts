@@ -15,7 +15,7 @@ import type {
 } from "./gallery-types.js";
 
 /** Where entries are stored. */
-type EntrySource = { readonly tables: GalleryTables } & Pick<
+export type EntrySource = { readonly tables: GalleryTables } & Pick<
   GalleryRecord,
   "number"
 >;

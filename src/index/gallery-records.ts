@@ -48,6 +48,8 @@ export interface GalleryTables {
   readonly entries: Table<EntryRecord>;
   readonly features: Table<Uint8Array>;
   readonly crops: Table<Uint8Array>;
+  /** By feature id, like the crops: what a forgetting tells the rest of the server by, where there was a crop. */
+  readonly cropHashes: Table<Uint8Array>;
 }
 
 /** Opens the tables. */
@@ -58,6 +60,7 @@ export function galleryTables(store: Store): GalleryTables {
     entries: store.table<EntryRecord>("entries", "data"),
     features: store.table("features", "bytes"),
     crops: store.table("crops", "bytes"),
+    cropHashes: store.table("crop-hashes", "bytes"),
   };
 }
 

@@ -9,12 +9,12 @@ import {
 /** Keys removed in one transaction: a few milliseconds of the main thread. */
 const removedAtOnce = 1000;
 
-function tablesOf({ entries, features, crops }: GalleryTables) {
-  return [entries, features, crops];
+function tablesOf({ entries, features, crops, cropHashes }: GalleryTables) {
+  return [entries, features, crops, cropHashes];
 }
 
 /**
- * Removes every entry, feature and crop of a gallery whose record is gone.
+ * Removes every entry, feature, crop and hash of a gallery whose record is gone.
  *
  * One transaction after another, so that other calls are answered meanwhile. What a crash leaves is found by
  * {@link orphans}: a gallery's number is never given again.

@@ -120,6 +120,8 @@ export interface Enrollment {
   readonly expiresAtUs?: number;
   /** Kept only where the gallery keeps crops. */
   readonly crop?: Uint8Array;
+  /** Keyed hash of the crop as it came, kept in any case and given back when the entry is forgotten. */
+  readonly cropHash?: Uint8Array;
 }
 
 /** The outcome of one enrolment: a sequence, or why not. */

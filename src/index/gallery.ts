@@ -9,7 +9,7 @@ import type { Filter } from "./filter.js";
 import { requireConditions } from "./entry-changes.js";
 import { checkGallery } from "./gallery-check.js";
 import type { GalleryContext } from "./gallery-context.js";
-import { entryOf, hitsOf } from "./gallery-entry.js";
+import { entryOf, hitsOf, type EntrySource } from "./gallery-entry.js";
 import type { GalleryIndex } from "./gallery-index.js";
 import { listRows } from "./gallery-listing.js";
 import { loadParts, type GalleryParts } from "./gallery-loading.js";
@@ -40,6 +40,7 @@ import { noteLastSequence, removeEntries } from "./gallery-removal.js";
 import { buildBeside, catchUp } from "./gallery-rebuild.js";
 import type { GallerySnapshots, SnapshotState } from "./gallery-snapshots.js";
 import { changedRecord } from "./gallery-update.js";
+import { hashedRows, type HashedRow } from "./hashed-rows.js";
 import { listIdentities, type IdentitiesPage } from "./identities.js";
 import { hnswDefaults, indexKinds, type IndexSpec } from "./index-kinds.js";
 import { storedFeatures } from "./remeasure.js";
@@ -276,12 +277,12 @@ export class Gallery {
    */
   async forget(
     identity: string,
-    inTransaction: InTransaction<readonly Row[]>,
-  ): Promise<readonly Row[]> {
+    inTransaction: InTransaction<readonly HashedRow[]>,
+  ): Promise<readonly HashedRow[]> {
     this.#assertOpen();
     const forgotten = await this.#writes.write(
       1,
-      (draft) => draft.forget(identity),
+      (draft) => hashedRows(draft.forget(identity), this.#source),
       inTransaction,
     );
     if (forgotten.length > 0)
@@ -289,11 +290,12 @@ export class Gallery {
     return forgotten;
   }
 
-  /** The entries of an identity, without features and crops. */
-  rowsOf(identity: string): readonly Row[] {
-    return [...this.#rows.ofIdentity(identity)].flatMap(
+  /** The entries of an identity, without features and crops, with the hashes of these. */
+  rowsOf(identity: string): readonly HashedRow[] {
+    const rows = [...this.#rows.ofIdentity(identity)].flatMap(
       (featureId) => this.#rows.at(featureId) ?? [],
     );
+    return hashedRows(rows, this.#source);
   }
 
   /** Takes what was forgotten out of the index; nothing where nothing was. Searches and writes go on. */
@@ -568,10 +570,11 @@ export class Gallery {
   }
 
   #entry(row: Row, view: EntryView): Entry {
-    return entryOf(row, view, {
-      tables: this.#context.tables,
-      number: this.#record.number,
-    });
+    return entryOf(row, view, this.#source);
+  }
+
+  get #source(): EntrySource {
+    return { tables: this.#context.tables, number: this.#record.number };
   }
 
   #isAlive(row: Row): boolean {

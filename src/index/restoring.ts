@@ -34,6 +34,7 @@ interface Block {
   readonly entry: EntryRecord;
   readonly feature: Uint8Array;
   readonly crop: Uint8Array | undefined;
+  readonly cropHash: Uint8Array | undefined;
 }
 
 /**
@@ -57,11 +58,13 @@ export async function copyEntries(
     block = [];
     bytes = 0;
     await store.write((writer) => {
-      for (const { sequence, entry, feature, crop } of copied) {
+      for (const { sequence, entry, feature, crop, cropHash } of copied) {
         const featureKey = [number, entry.featureId ?? sequence];
         writer.put(tables.entries, [number, sequence], entry);
         writer.put(tables.features, featureKey, feature);
         if (crop !== undefined) writer.put(tables.crops, featureKey, crop);
+        if (cropHash !== undefined)
+          writer.put(tables.cropHashes, featureKey, cropHash);
       }
     });
     onCopied(copied.length);
@@ -82,7 +85,8 @@ export async function copyEntries(
       leftOut++;
       continue;
     }
-    block.push({ sequence, entry: value, feature, crop });
+    const cropHash = from.tables.cropHashes.get(featureKey);
+    block.push({ sequence, entry: value, feature, crop, cropHash });
     bytes += feature.byteLength + (crop?.byteLength ?? 0);
     if (block.length >= copiedEntries || bytes >= copiedBytes) await flush();
   }

@@ -1,3 +1,4 @@
+import type { ForgottenRow } from "#index/forgetting";
 import { OUTLIER } from "#memory/dbscan";
 import {
   meanDirection,
@@ -8,26 +9,22 @@ import type { MemoryRow } from "./online-rows.js";
 
 /** Which rows are to be forgotten. */
 export type IsForgottenRow = (
-  row: Pick<MemoryRow, "cameraId" | "trackId">,
+  row: Pick<MemoryRow, "cameraId" | "trackId" | "cropHashes">,
 ) => boolean;
 
-/** An entry that was forgotten, as far as the memory can tell it. */
-export interface ForgottenTrack {
-  readonly cameraId: string;
-  /** Empty: no row can be of it. */
-  readonly trackId: string;
-}
-
-/** Rows of the same camera and track as an entry that was forgotten. */
-export function rowsOfTracks(
-  forgotten: readonly ForgottenTrack[],
+/** Rows of the same crop, or of the same camera and track, as an entry that was forgotten. */
+export function rowsOfEntries(
+  forgotten: readonly ForgottenRow[],
 ): IsForgottenRow {
+  const hashes = new Set(forgotten.flatMap(({ cropHash }) => cropHash ?? []));
   const keys = new Set(
     forgotten
       .filter(({ trackId }) => trackId !== "")
       .map(({ cameraId, trackId }) => `${cameraId}\n${trackId}`),
   );
-  return ({ cameraId, trackId }) => keys.has(`${cameraId}\n${trackId}`);
+  return ({ cameraId, trackId, cropHashes }) =>
+    keys.has(`${cameraId}\n${trackId}`) ||
+    cropHashes.some((hash) => hashes.has(hash));
 }
 
 /**

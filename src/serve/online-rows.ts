@@ -11,6 +11,8 @@ export interface SeenCrop {
   readonly trackId: string;
   /** Milliseconds since 1970. */
   readonly capturedAtMs: number;
+  /** Keyed hash of the crop, hexadecimal; left out: it could not be made. */
+  readonly cropHash?: string | undefined;
 }
 
 /** One target instance. */
@@ -25,7 +27,12 @@ export interface MemoryRow {
   readonly capturedAtMs: number;
   /** float32 [D], unit; changed in place when its track is seen again. */
   readonly feature: Float32Array;
+  /** Of its last crops, older first: by them it is found when one of these is to be forgotten. */
+  readonly cropHashes: readonly string[];
 }
+
+/** Hashes that a row keeps of a long track: a tenth of a feature of 512 numbers. */
+const HASHES = 32;
 
 /** How many rows there may be, and how fast they move. */
 export interface RowSettings {
@@ -88,8 +95,13 @@ export class MemoryRows {
     const known = this.#byTrack.get(trackKey(crop));
     const old = known === undefined ? undefined : this.#rows.get(known);
     if (old === undefined) {
-      const { feature, ...facts } = crop;
-      this.#place({ ...facts, row: this.#next, feature: feature.slice() });
+      const { feature, cropHash: _, ...facts } = crop;
+      this.#place({
+        ...facts,
+        row: this.#next,
+        feature: feature.slice(),
+        cropHashes: hashesAfter([], crop),
+      });
       this.#dirty.add(this.#next);
       this.#next += 1;
       this.#evict();
@@ -98,7 +110,8 @@ export class MemoryRows {
     moveRow(old.feature, crop.feature, this.#settings.momentum);
     const { cropId, capturedAtMs } = crop;
     this.#rows.delete(old.row);
-    this.#rows.set(old.row, { ...old, cropId, capturedAtMs });
+    const cropHashes = hashesAfter(old.cropHashes, crop);
+    this.#rows.set(old.row, { ...old, cropId, capturedAtMs, cropHashes });
     this.#dirty.add(old.row);
     return "moved";
   }
@@ -151,6 +164,15 @@ export class MemoryRows {
       this.#removed.add(number);
     }
   }
+}
+
+function hashesAfter(
+  before: readonly string[],
+  { cropHash }: SeenCrop,
+): readonly string[] {
+  return cropHash === undefined || before.includes(cropHash)
+    ? before
+    : [...before.slice(1 - HASHES), cropHash];
 }
 
 /** Tracks are unique within their camera. Ids hold no control characters, so this joins them without doubt. */

@@ -35,6 +35,8 @@ interface StoredRow {
   readonly seen: number;
   /** float32 [D], little-endian. */
   readonly feature: Uint8Array;
+  /** Left out by versions that kept none. */
+  readonly cropHashes?: readonly string[];
 }
 
 interface StoredClustering extends Omit<
@@ -77,6 +79,7 @@ export class MemoryStore {
       rows: stored.map(({ key, value: { feature, seen: _, ...facts } }) => ({
         ...facts,
         row: numberOf(key),
+        cropHashes: facts.cropHashes ?? [],
         feature: new Float32Array(bufferOf(feature)),
       })),
       clusterings: [...this.#clusterings.range(this.#all())].map(({ value }) =>
@@ -173,7 +176,8 @@ export async function forgetStoredRows(
   const turns = new Turns(DECODED_AT_ONCE);
   const gone: StoreKey[] = [];
   for (const { key, value } of rows.range()) {
-    if (isForgotten(value)) gone.push(key);
+    const { cropHashes = [] } = value;
+    if (isForgotten({ ...value, cropHashes })) gone.push(key);
     if (turns.isOver) await turns.next();
   }
   if (gone.length === 0) return 0;

@@ -26,6 +26,7 @@ import { Store, type StoreOptions } from "#core/store";
 import { createTelemetry, type Telemetry } from "#core/telemetry";
 import type { Galleries } from "#index/galleries";
 import { Backups } from "./backups.js";
+import { CropHashes } from "./crop-hashes.js";
 import { CallCounter } from "./drain.js";
 import { InsecureListenError, ShuttingDownError } from "./errors.js";
 import { openGalleries } from "./gallery-engines.js";
@@ -274,6 +275,7 @@ async function openParts(
   });
   return {
     ...{ store, pool, registry, inference, reranker },
+    cropHashes: new CropHashes(store),
     ...{ galleries, requests, decisions, operations, rebuilds, backups },
     ...{ online, version, instanceId },
   };

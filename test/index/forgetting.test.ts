@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { Gallery } from "#index/gallery";
 import { bytesFromFeature } from "#index/gallery-records";
 import { hnswDefaults } from "#index/index-kinds";
+import { foundIn } from "../support/file-search.js";
 import {
   featureNamed,
   inFolder,
@@ -38,25 +37,6 @@ async function fill(
       crop: Buffer.from(`picture of ${identity} ${i} `.repeat(40)),
     })),
   );
-}
-
-/** Which of the wanted bytes are in any file of a folder. */
-async function foundIn(
-  folder: string,
-  wanted: Readonly<Record<string, Uint8Array>>,
-): Promise<readonly string[]> {
-  const found = new Set<string>();
-  const entries = await readdir(folder, {
-    recursive: true,
-    withFileTypes: true,
-  });
-  for (const entry of entries) {
-    if (!entry.isFile()) continue;
-    const bytes = await readFile(join(entry.parentPath, entry.name));
-    for (const [what, part] of Object.entries(wanted))
-      if (bytes.includes(Buffer.from(part))) found.add(what);
-  }
-  return [...found].sort();
 }
 
 /** What nothing may be left of: name, picture, features of the first, a middle and the last entry. */

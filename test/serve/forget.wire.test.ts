@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
+import { createHmac } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { Store } from "#core/store";
+import { foundIn } from "../support/file-search.js";
+import { inFolder } from "../support/galleries.js";
 import { finished } from "../support/operations.js";
 import { wireEngine } from "../support/scaled.js";
 import {
@@ -47,11 +51,13 @@ describe("ForgetIdentity", () => {
     await EmbedService.Embed({
       crops: [onTrack(1, "t1"), onTrack(2, "t1"), onTrack(3, "t2")],
     });
+    // Other pictures than the memory has seen: its rows are found by their tracks.
+    let picture = 10;
     const enroll = (gallery: string, identity: string, trackId: string) =>
       GalleryService.Enroll({
         gallery,
         enrollments: [
-          { crop: onTrack(1, trackId), entry: { identity } },
+          { crop: onTrack(picture++, trackId), entry: { identity } },
           { feature: unitFeature(2), entry: { identity } },
         ],
       });
@@ -107,6 +113,56 @@ describe("ForgetIdentity", () => {
     );
   });
 
+  test("finds the memory's rows by the pictures' bytes, and leaves nothing of them in any file", () =>
+    inFolder(async (folder) => {
+      const data = join(folder, "data");
+      const settings = { serve: { online: true, data } };
+      const mine = noiseCrop(71);
+      const track = { cameraId: "c7", trackId: "t7" };
+      let own = await startWireServer(settings);
+      const { EmbedService, GalleryService, MemoryService } = own.client;
+      const embedded = await EmbedService.Embed({
+        crops: [mine, noiseCrop(72), { ...noiseCrop(73), ...track }],
+      });
+      // The same picture once more, as a later crop of a track that says nothing of the identity.
+      await EmbedService.Embed({ crops: [{ ...mine, ...track }] });
+      await GalleryService.CreateGallery({ gallery: { name: "door" } });
+      await GalleryService.Enroll({
+        gallery: "door",
+        enrollments: [{ crop: mine, entry: { identity: "annegret" } }],
+      });
+      const featureOf = (i: number) =>
+        embedded.results[i].feature?.f32le ?? Buffer.alloc(0);
+      await own.server.settleMemory();
+      const told = { name: Buffer.from("annegret"), feature: featureOf(0) };
+      assert.deepEqual(await foundIn(data, told), ["feature", "name"]);
+
+      const receipt = await GalleryService.ForgetIdentity({
+        identity: "annegret",
+      });
+      assert.deepEqual(
+        [receipt.entryCount, receipt.cropCount, receipt.memoryRowCount],
+        ["1", "0", "2"],
+      );
+      const { memory } = await MemoryService.GetMemory({});
+      assert.equal(memory?.rowCount, 1);
+      await own.close();
+      // The next start takes what was forgotten out of the store's free pages.
+      own = await startWireServer(settings);
+      await own.close();
+      const hash = await hashUnderKey(data, mine.raw.data);
+      assert.deepEqual(
+        await foundIn(data, {
+          ...told,
+          picture: mine.raw.data.subarray(0, 64),
+          hash: hash.subarray(0, 16),
+          hexadecimal: Buffer.from(hash.toString("hex").slice(0, 32)),
+          neighbour: featureOf(1),
+        }),
+        ["neighbour"],
+      );
+    }));
+
   test("refuses what is no identity, no gallery, and a reason that is too long", async () => {
     const { GalleryService } = wire.client;
     await refused(
@@ -123,6 +179,15 @@ describe("ForgetIdentity", () => {
     );
   });
 });
+
+/** The hash by which a data folder knows a crop. */
+async function hashUnderKey(data: string, bytes: Uint8Array): Promise<Buffer> {
+  const store = await Store.open(data, { minFreeBytes: 0 });
+  const key = store.table("crop-hash-key", "bytes").get("key");
+  await store.close();
+  assert.ok(key !== undefined);
+  return createHmac("sha256", key).update(bytes).digest();
+}
 
 async function metrics(): Promise<{ status: number; body: string }> {
   const { metricsAddress } = wire.server;

@@ -28,6 +28,7 @@ function summarize(
     cropId: "",
     cameraId: String(row % 3),
     trackId: "",
+    cropHashes: [],
     capturedAtMs: 10 * row,
     feature: Float32Array.of(1, 0),
   }));

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { MemoryClustering } from "#serve/online-clusters";
-import { rowsOfTracks, withoutRows } from "#serve/online-forgetting";
+import { rowsOfEntries, withoutRows } from "#serve/online-forgetting";
 import type { MemoryRow } from "#serve/online-rows";
 import { featureNamed } from "../support/galleries.js";
 
@@ -14,6 +14,7 @@ function row(number: number): MemoryRow {
     cameraId: `c${number % 2}`,
     trackId: `t${number}`,
     capturedAtMs: 0,
+    cropHashes: [],
     feature: featureNamed(`r${number}`, dimension),
   };
 }
@@ -64,14 +65,22 @@ describe("withoutRows", () => {
   });
 });
 
-describe("rowsOfTracks", () => {
+describe("rowsOfEntries", () => {
+  const isOf = rowsOfEntries([
+    { cameraId: "c1", trackId: "t1" },
+    { cameraId: "c1", trackId: "", cropHash: "abcd" },
+  ]);
+
   test("needs camera and track, and finds nothing by an empty one", () => {
-    const isOf = rowsOfTracks([
-      { cameraId: "c1", trackId: "t1" },
-      { cameraId: "c1", trackId: "" },
-    ]);
-    assert.ok(isOf({ cameraId: "c1", trackId: "t1" }));
-    assert.ok(!isOf({ cameraId: "c2", trackId: "t1" }));
-    assert.ok(!isOf({ cameraId: "c1", trackId: "" }));
+    const cropHashes: string[] = [];
+    assert.ok(isOf({ cameraId: "c1", trackId: "t1", cropHashes }));
+    assert.ok(!isOf({ cameraId: "c2", trackId: "t1", cropHashes }));
+    assert.ok(!isOf({ cameraId: "c1", trackId: "", cropHashes }));
+  });
+
+  test("finds a row by the hash of any of its crops, whatever its track", () => {
+    const elsewhere = { cameraId: "c9", trackId: "t9" };
+    assert.ok(isOf({ ...elsewhere, cropHashes: ["0000", "abcd"] }));
+    assert.ok(!isOf({ ...elsewhere, cropHashes: ["0000"] }));
   });
 });

@@ -14,7 +14,6 @@ import { finished } from "../support/operations.js";
 import { failedCall, trailersOf } from "../support/raw-call.js";
 import {
   noiseCrop,
-  refused,
   startWireServer,
   unitFeature,
   type WireServer,
@@ -204,51 +203,79 @@ function assertSentElsewhere(failed: ServiceError): void {
   assert.notEqual(pushbackMs, undefined);
 }
 
-/** A rebuild that takes longer than the test. */
-async function startRebuild({ client }: WireServer): Promise<string> {
+/** A disk whose writes wait while it is held: work that has to write does not end. */
+class HeldDisk {
+  readonly settings = { store: { min_free_bytes: 1 } };
+  readonly options = { store: { freeBytes: () => this.#free } };
+  #free = Promise.resolve(1e12);
+  #release: (freeBytes: number) => void = () => undefined;
+
+  hold(): void {
+    this.#free = new Promise((resolve) => (this.#release = resolve));
+  }
+
+  release(): void {
+    this.#release(1e12);
+  }
+}
+
+/** A gallery that it takes some time to index. */
+async function fill({ client }: WireServer): Promise<void> {
   const { GalleryService } = client;
   await GalleryService.CreateGallery(flat("long"));
-  await Promise.all(
-    Array.from({ length: 10 }, (_, call) =>
-      GalleryService.Enroll({
-        gallery: "long",
-        enrollments: Array.from({ length: 256 }, (__, i) => ({
-          feature: unitFeature(call * 256 + i),
-        })),
-      }),
-    ),
-  );
-  const { operation } = await GalleryService.UpdateGallery({
-    gallery: {
-      name: "long",
-      index: { hnsw: { m: 128, efConstruction: 2000 } },
-    },
+  for (let call = 0; call < 10; call++)
+    await GalleryService.Enroll({
+      gallery: "long",
+      enrollments: Array.from({ length: 256 }, (_, i) => ({
+        feature: unitFeature(call * 256 + i),
+      })),
+    });
+}
+
+/** Rebuilds it; the operation does not end before the disk is released. @returns its id */
+async function startRebuild(
+  { client }: WireServer,
+  disk: HeldDisk,
+): Promise<string> {
+  const index = { hnsw: { m: 128, efConstruction: 2000 } };
+  const { operation } = await client.GalleryService.UpdateGallery({
+    gallery: { name: "long", index },
     updateMask: { paths: ["index"] },
   });
+  disk.hold();
   return operation?.operationId ?? "";
 }
 
 describe("a server that ends", () => {
-  test("sends every stream elsewhere with SHUTTING_DOWN, its crops answered", () =>
-    withServer({}, async (wire) => {
-      const { client, server } = wire;
-      const watching = endOf(client.watchOperation(await startRebuild(wire)));
-      const embedding = client.streamEmbed();
-      const embedded = endOf<{ readonly result?: object | null }>(embedding);
-      embedding.write({ open: {} });
-      embedding.write({ crop: { correlationId: "1", crop: noiseCrop(1) } });
-      await untilMetric(
-        wire,
-        'reid_crops_total{origin="stream",outcome="ok"}',
-        (crops) => crops === 1,
-      );
-      const closing = server.close();
-      assertSentElsewhere((await watching).failed);
-      const { failed, answers } = await embedded;
-      assertSentElsewhere(failed);
-      assert.equal(answers.filter(({ result }) => result).length, 1);
-      await closing;
-    }));
+  test("sends every stream elsewhere with SHUTTING_DOWN, its crops answered", () => {
+    const disk = new HeldDisk();
+    return withServer(
+      disk.settings,
+      async (wire) => {
+        const { client, server } = wire;
+        await fill(wire);
+        const id = await startRebuild(wire, disk);
+        const watching = endOf(client.watchOperation(id));
+        const embedding = client.streamEmbed();
+        const embedded = endOf<{ readonly result?: object | null }>(embedding);
+        embedding.write({ open: {} });
+        embedding.write({ crop: { correlationId: "1", crop: noiseCrop(1) } });
+        await new Promise<void>((resolve) =>
+          embedding.on("data", ({ result }: { result?: object | null }) => {
+            if (result) resolve();
+          }),
+        );
+        const closing = server.close();
+        assertSentElsewhere((await watching).failed);
+        const { failed, answers } = await embedded;
+        assertSentElsewhere(failed);
+        assert.equal(answers.filter(({ result }) => result).length, 1);
+        disk.release();
+        await closing;
+      },
+      disk.options,
+    );
+  });
 
   test("cuts a call that its grace does not suffice for with SHUTTING_DOWN", () =>
     withServer(
@@ -266,62 +293,72 @@ describe("a server that ends", () => {
 });
 
 describe("a connection that has reached its age", () => {
-  test("ends its streams with SHUTTING_DOWN, what they have taken answered, and other calls go on", () =>
-    withServer({ grpc: { max_connection_age_ms: 1000 } }, async (wire) => {
-      const { client } = wire;
-      await client.GalleryService.CreateGallery(flat("g"));
-      const watching = endOf(client.watchOperation(await startRebuild(wire)));
-      const embedding = client.streamEmbed();
-      const embedded = endOf<{ readonly result?: object | null }>(embedding);
-      embedding.write({ open: {} });
-      embedding.write({ crop: { correlationId: "1", crop: noiseCrop(1) } });
-      const enrolling = client.streamEnroll();
-      const enrolled = endOf<{ readonly commit?: object | null }>(enrolling);
-      enrolling.write({ open: { gallery: "g" } });
-      enrolling.write({
-        enrollment: {
-          correlationId: "1",
-          item: { feature: unitFeature(1), entry: { entryId: "e" } },
-        },
-      });
-      for (const { failed } of [await watching, await embedded, await enrolled])
-        assertSentElsewhere(failed);
-      const results = (await embedded).answers.filter(({ result }) => result);
-      const commits = (await enrolled).answers.filter(({ commit }) => commit);
-      assert.deepEqual([results.length, commits.length], [1, 1]);
-      const { entry } = await client.GalleryService.GetEntry({
-        gallery: "g",
-        entryId: "e",
-      });
-      assert.equal(entry?.entryId, "e");
-    }));
+  test("ends its streams with SHUTTING_DOWN, what they have taken answered, and other calls go on", () => {
+    const disk = new HeldDisk();
+    return withServer(
+      { ...disk.settings, grpc: { max_connection_age_ms: 1000 } },
+      async (wire) => {
+        const { client } = wire;
+        await fill(wire);
+        const embedding = client.streamEmbed();
+        const embedded = endOf<{ readonly result?: object | null }>(embedding);
+        embedding.write({ open: {} });
+        embedding.write({ crop: { correlationId: "1", crop: noiseCrop(1) } });
+        const enrolling = client.streamEnroll();
+        const enrolled = endOf<{ readonly commit?: object | null }>(enrolling);
+        enrolling.write({ open: { gallery: "long" } });
+        enrolling.write({
+          enrollment: {
+            correlationId: "1",
+            item: { feature: unitFeature(1), entry: { entryId: "e" } },
+          },
+        });
+        for (const { failed } of [await embedded, await enrolled])
+          assertSentElsewhere(failed);
+        const results = (await embedded).answers.filter(({ result }) => result);
+        const commits = (await enrolled).answers.filter(({ commit }) => commit);
+        assert.deepEqual([results.length, commits.length], [1, 1]);
+        const id = await startRebuild(wire, disk);
+        assertSentElsewhere((await endOf(client.watchOperation(id))).failed);
+        disk.release();
+        const { entry } = await client.GalleryService.GetEntry({
+          gallery: "long",
+          entryId: "e",
+        });
+        assert.equal(entry?.entryId, "e");
+      },
+      disk.options,
+    );
+  });
 });
 
 describe("a gallery that is worked on", () => {
   test("is not restored meanwhile: GALLERY_BUSY, with the operation and a time to try again", () =>
-    inFolder((folder) =>
-      withServer({ backup: { dir: folder } }, async (wire) => {
-        const { AdminService, OperationService } = wire.client;
-        const operationId = await startRebuild(wire);
-        const made = await finished(
-          wire.client,
-          AdminService.CreateBackup({ galleries: ["long"] }),
-        );
-        const failed = await failedCall(
-          wire.address,
-          "AdminService/RestoreBackup",
-          { backupId: made.backup?.backupId ?? "" },
-        );
-        const { error, details, pushbackMs } = trailersOf(failed);
-        assert.deepEqual([failed.code, error.code], [9, "GALLERY_BUSY"]);
-        assert.equal(error.facts["operationId"], operationId);
-        assert.ok(details.includes("google.rpc.RetryInfo"));
-        assert.notEqual(pushbackMs, undefined);
-        await OperationService.CancelOperation({ operationId });
-        await refused(
-          AdminService.RestoreBackup({ backupId: "none" }),
-          "BACKUP_NOT_FOUND",
-        );
-      }),
-    ));
+    inFolder((folder) => {
+      const disk = new HeldDisk();
+      return withServer(
+        { ...disk.settings, backup: { dir: folder } },
+        async (wire) => {
+          const { AdminService } = wire.client;
+          await fill(wire);
+          const made = await finished(
+            wire.client,
+            AdminService.CreateBackup({ galleries: ["long"] }),
+          );
+          const operationId = await startRebuild(wire, disk);
+          const failed = await failedCall(
+            wire.address,
+            "AdminService/RestoreBackup",
+            { backupId: made.backup?.backupId ?? "" },
+          );
+          disk.release();
+          const { error, details, pushbackMs } = trailersOf(failed);
+          assert.deepEqual([failed.code, error.code], [9, "GALLERY_BUSY"]);
+          assert.equal(error.facts["operationId"], operationId);
+          assert.ok(details.includes("google.rpc.RetryInfo"));
+          assert.notEqual(pushbackMs, undefined);
+        },
+        disk.options,
+      );
+    }));
 });

@@ -6,6 +6,7 @@ import type { Telemetry } from "#core/telemetry";
 import type { Galleries } from "#index/galleries";
 import type { RequestLog } from "#index/request-log";
 import type { Backups } from "../backups.js";
+import type { CropHashes } from "../crop-hashes.js";
 import type { CallCounter } from "../drain.js";
 import type { Inference } from "../inference.js";
 import type { InTurn } from "../lanes.js";
@@ -21,6 +22,7 @@ export interface ServiceContext {
   readonly config: Config;
   readonly registry: ModelRegistry;
   readonly inference: Inference;
+  readonly cropHashes: CropHashes;
   readonly reranker: Reranker;
   readonly galleries: Galleries;
   /** Of calls whose writes are no gallery's, such as operations. */

@@ -46,6 +46,33 @@ function countRefused(
   telemetry.add("reid.crops", 1, { origin, outcome: code });
 }
 
+/** Hashes of the crops that could be parsed, for `observe`; none where online mode does not learn from them. */
+export function hashesFor(
+  context: ServiceContext,
+  items: readonly (RequestCrop | ReidError)[],
+  isObserved: boolean | undefined,
+): Promise<CropHashList> {
+  return isLearntFrom(context, isObserved)
+    ? Promise.all(
+        items.map((item) =>
+          item instanceof ReidError
+            ? undefined
+            : context.cropHashes.of(item.input),
+        ),
+      )
+    : Promise.resolve([]);
+}
+
+/** Of the crops of a call, in their order; undefined: there is none. */
+export type CropHashList = readonly (Uint8Array | undefined)[];
+
+function isLearntFrom(
+  { online, config }: ServiceContext,
+  isObserved: boolean | undefined,
+): boolean {
+  return online !== undefined && (isObserved ?? config.memory.observe);
+}
+
 /** Lets online mode learn from what was embedded with an active version; never waits. */
 export function observe(
   context: ServiceContext,
@@ -54,11 +81,11 @@ export function observe(
   how: {
     readonly model: LoadedModel;
     readonly isObserved: boolean | undefined;
+    readonly hashes: CropHashList;
   },
 ): void {
-  const { online, config, clock } = context;
-  if (online === undefined || !(how.isObserved ?? config.memory.observe))
-    return;
+  const { online, clock } = context;
+  if (online === undefined || !isLearntFrom(context, how.isObserved)) return;
   const seen = items.flatMap((item, i) => {
     const feature = outcomes[i];
     if (item instanceof ReidError || feature instanceof ReidError) return [];
@@ -67,7 +94,10 @@ export function observe(
       capturedAtUs === undefined
         ? clock.now()
         : Math.floor(capturedAtUs / 1000);
-    return [{ feature, cropId, cameraId, trackId, capturedAtMs }];
+    const hash = how.hashes[i];
+    const cropHash =
+      hash === undefined ? undefined : Buffer.from(hash).toString("hex");
+    return [{ feature, cropId, cameraId, trackId, capturedAtMs, cropHash }];
   });
   online.observe(how.model, seen);
 }

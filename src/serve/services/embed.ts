@@ -27,6 +27,7 @@ import {
   embedItems,
   fieldOf,
   finite,
+  hashesFor,
   observe,
   trackToWire,
 } from "./embed-items.js";
@@ -62,14 +63,17 @@ async function embed(
   const items = request.crops.map((crop, i) =>
     attempt(() => cropFromWire(crop, `crops[${i}]`)),
   );
-  const { outcomes, model } = await embedItems(context, items, {
-    model: pin,
-    priority,
-    signal: call.signal,
-    remainingMs: finite(call.remainingMs()),
-    origin: "embed",
-  });
-  observe(context, items, outcomes, { model, isObserved });
+  const [{ outcomes, model }, hashes] = await Promise.all([
+    embedItems(context, items, {
+      model: pin,
+      priority,
+      signal: call.signal,
+      remainingMs: finite(call.remainingMs()),
+      origin: "embed",
+    }),
+    hashesFor(context, items, isObserved),
+  ]);
+  observe(context, items, outcomes, { model, isObserved, hashes });
   const results = outcomes.map((outcome, i): EmbedResult => {
     const item = items[i];
     const cropId = item instanceof ReidError ? "" : item.cropId;

@@ -120,29 +120,47 @@ export async function embedEnrollments(
   const crops = parsed.flatMap((item) =>
     item instanceof ReidError || item.crop === undefined ? [] : [item.crop],
   );
-  const { outcomes } =
+  const [{ outcomes }, hashes] = await Promise.all([
     crops.length === 0
       ? { outcomes: [] }
-      : await embedItems(context, crops, { ...options, model: gallery.model });
+      : embedItems(context, crops, { ...options, model: gallery.model }),
+    Promise.all(crops.map(({ input }) => context.cropHashes.of(input))),
+  ]);
   const ready: (IndexEnrollment | ReidError)[] = [];
   let next = 0;
   for (const item of parsed)
     if (item instanceof ReidError) ready.push(item);
     else if (item.crop === undefined)
       ready.push({ ...item.entry, feature: item.feature });
-    else ready.push(await withCrop(item, outcomes[next++], gallery));
+    else {
+      const [feature, cropHash] = [outcomes[next], hashes[next]];
+      next++;
+      ready.push(
+        feature instanceof ReidError
+          ? feature
+          : await withCrop(item, { feature, cropHash }, gallery),
+      );
+    }
   return ready;
 }
 
 async function withCrop(
   item: ParsedEnrollment & { readonly crop: RequestCrop },
-  feature: Float32Array | ReidError,
+  made: {
+    readonly feature: Float32Array;
+    readonly cropHash: Uint8Array | undefined;
+  },
   { cropRetention }: GalleryDescription,
-): Promise<IndexEnrollment | ReidError> {
-  if (feature instanceof ReidError) return feature;
-  return cropRetention === "keep"
-    ? { ...item.entry, feature, crop: await keptCrop(item.crop.input) }
-    : { ...item.entry, feature };
+): Promise<IndexEnrollment> {
+  const { feature, cropHash } = made;
+  return {
+    ...item.entry,
+    feature,
+    ...(cropHash === undefined ? {} : { cropHash }),
+    ...(cropRetention === "keep"
+      ? { crop: await keptCrop(item.crop.input) }
+      : {}),
+  };
 }
 
 /**

@@ -2,7 +2,7 @@ import { FieldInvalidError } from "../errors.js";
 import { requireId, requireName, timestamp } from "../fields.js";
 import type { ForgetIdentityRequest__Output } from "../generated/reid/v1/ForgetIdentityRequest.js";
 import type { ForgetIdentityResponse } from "../generated/reid/v1/ForgetIdentityResponse.js";
-import { rowsOfTracks, type IsForgottenRow } from "../online-forgetting.js";
+import { rowsOfEntries, type IsForgottenRow } from "../online-forgetting.js";
 import { forgetStoredRows } from "../online-store.js";
 import type { ServiceContext } from "./context.js";
 
@@ -10,7 +10,7 @@ import type { ServiceContext } from "./context.js";
 const REASON_BYTES = 200;
 
 /**
- * Forgets an identity: entries, kept crops, memory rows of their tracks, answers that name it.
+ * Forgets an identity: entries, kept crops, memory rows of their crops and tracks, answers that name it.
  *
  * The name itself is logged nowhere; the receipt is.
  */
@@ -42,9 +42,9 @@ export async function forgetIdentity(
     online === undefined
       ? forgetStoredRows(store, isForgotten)
       : online.forget(isForgotten);
-  let memoryRows = await forgetRows(rowsOfTracks(known));
+  let memoryRows = await forgetRows(rowsOfEntries(known));
   const forgotten = await galleries.forget(identity, name);
-  memoryRows += await forgetRows(rowsOfTracks(forgotten.rows));
+  memoryRows += await forgetRows(rowsOfEntries(forgotten.rows));
   for (const [gallery, entryCount] of forgotten.galleries)
     telemetry.add("reid.gallery.writes", entryCount, {
       gallery,
@@ -70,7 +70,7 @@ export async function forgetIdentity(
         forgotten.forgottenAtUs,
       )),
     ],
-    // No export of the memory is served: no version can have been trained on one.
+    // ExportMemory is not served: there is no export that a version could have been trained on.
     modelVersions: [],
   };
 }

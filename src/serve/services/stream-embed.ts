@@ -31,6 +31,7 @@ import {
   embedItems,
   fieldOf,
   finite,
+  hashesFor,
   observe,
   trackToWire,
 } from "./embed-items.js";
@@ -213,6 +214,9 @@ class EmbedStream implements StreamWork<StreamEmbedRequest__Output> {
     const { correlationId } = message;
     const cropId = message.crop?.cropId ?? "";
     let outcome: Float32Array | ReidError;
+    const hashes = hashesFor(this.#context, [item], opened.isObserved);
+    // Waited for below, where the crop comes to something.
+    hashes.catch(() => undefined);
     try {
       const places =
         item instanceof ReidError ? [] : [await this.#place(opened.priority)];
@@ -233,6 +237,7 @@ class EmbedStream implements StreamWork<StreamEmbedRequest__Output> {
     observe(this.#context, [item], [outcome], {
       model,
       isObserved: opened.isObserved,
+      hashes: await hashes,
     });
     if (outcome instanceof ReidError) {
       const field = fieldOf(item, outcome, "crop.crop");
