@@ -1,15 +1,16 @@
-// A server in this process, its synchronous calls into the addon and into LMDB traced, under mixed traffic.
+// A server in this process, its synchronous calls into the addon, into LMDB and to its threads traced, under mixed traffic.
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as delay } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
 import { showAddress } from "#core/address";
 import { systemClock } from "#core/clock";
 import { parseConfig } from "#core/config";
 import { silentLog } from "#core/log";
 import { loadAddon } from "#core/native-addon";
-import { Store } from "#core/store";
+import { StoreEnvironment } from "#core/store-environment";
 import { startServer } from "#serve/server";
 
 import { writeTinyBundle } from "../test/support/tiny-bundle.js";
@@ -82,14 +83,13 @@ function traceAddon(): void {
 /** lmdb makes a class for each environment: its methods are found at the first table that the store opens. */
 function traceStore(): void {
   const seen = new Set<object>();
-  const prototype = Store.prototype as unknown as { table: Method };
-  const { table } = prototype;
-  prototype.table = function (this: unknown, ...args: unknown[]): unknown {
-    const opened = table.apply(this, args) as { database: object };
-    const methods = Object.getPrototypeOf(opened.database) as Record<
-      string,
-      unknown
-    >;
+  const prototype = StoreEnvironment.prototype as unknown as {
+    database: Method;
+  };
+  const { database } = prototype;
+  prototype.database = function (this: unknown, ...args: unknown[]): unknown {
+    const opened = database.apply(this, args) as object;
+    const methods = Object.getPrototypeOf(opened) as Record<string, unknown>;
     if (seen.has(methods)) return opened;
     seen.add(methods);
     for (const [name, { value }] of Object.entries(
@@ -101,12 +101,19 @@ function traceStore(): void {
   };
 }
 
+/** What the store writes is handed to its thread, as crops are to those that infer. */
+function traceWorkers(): void {
+  const prototype = Worker.prototype as unknown as { postMessage: Method };
+  prototype.postMessage = timed("worker.postMessage", prototype.postMessage);
+}
+
 const folder = await mkdtemp(join(tmpdir(), "reid-bench-"));
 const loop = monitorEventLoopDelay({ resolution: 10 });
 
 async function serve(rows: string, queries: string): Promise<void> {
   traceAddon();
   traceStore();
+  traceWorkers();
   const models = join(folder, "models");
   await writeTinyBundle(models, "tiny");
   const server = await startServer({
