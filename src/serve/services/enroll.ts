@@ -1,10 +1,10 @@
 import { ReidError } from "#core/errors";
+import type { Writer } from "#core/store";
 import type {
   Enrollment as IndexEnrollment,
   EnrollOutcome,
   GalleryDescription,
 } from "#index/gallery-types";
-import type { KeepResponse } from "#index/request-log";
 import { attempt } from "../crop-requests.js";
 import { requireName } from "../fields.js";
 import { onExistingFrom } from "../gallery-requests.js";
@@ -38,41 +38,52 @@ export async function enroll(
   const onExisting = onExistingFrom(request.onExisting);
   const priority = priorityFrom(request.priority);
   const name = requireName(request.gallery, "gallery");
-  const id = identified(request, Enroll);
-  const bytes = await context.galleries.requests.once(
-    id,
-    async (keep: KeepResponse) => {
-      const gallery = await openGallery(context, name);
-      const description = gallery.describe();
-      const parsed = request.enrollments.map((item, i) =>
-        attempt(() =>
-          parseEnrollment(context, item, {
-            field: `enrollments[${i}]`,
-            gallery: description,
+  const make = async (
+    keep?: (writer: Writer, response: EnrollResponse) => void,
+  ): Promise<EnrollResponse> => {
+    const gallery = await openGallery(context, name);
+    const description = gallery.describe();
+    const parsed = request.enrollments.map((item, i) =>
+      attempt(() =>
+        parseEnrollment(context, item, {
+          field: `enrollments[${i}]`,
+          gallery: description,
+        }),
+      ),
+    );
+    const ready = await embedEnrollments(context, parsed, description, {
+      priority,
+      signal: call.signal,
+      remainingMs: finite(call.remainingMs()),
+      origin: "enroll",
+    });
+    const accepted = ready.flatMap((item) =>
+      item instanceof ReidError ? [] : [item],
+    );
+    const respond = (outcome: EnrollOutcome) =>
+      responseFrom(context, { parsed, ready, outcome, description });
+    call.signal.throwIfAborted();
+    const outcome = await gallery.enroll(accepted, {
+      onExisting,
+      ...(keep === undefined
+        ? {}
+        : {
+            inTransaction: (writer: Writer, made: EnrollOutcome) =>
+              keep(writer, respond(made)),
           }),
-        ),
-      );
-      const ready = await embedEnrollments(context, parsed, description, {
-        priority,
-        signal: call.signal,
-        remainingMs: finite(call.remainingMs()),
-        origin: "enroll",
-      });
-      const accepted = ready.flatMap((item) =>
-        item instanceof ReidError ? [] : [item],
-      );
-      const respond = (outcome: EnrollOutcome) =>
-        Enroll.responseSerialize(
-          responseFrom(context, { parsed, ready, outcome, description }),
-        );
-      call.signal.throwIfAborted();
-      const outcome = await gallery.enroll(accepted, {
-        onExisting,
-        inTransaction: (writer, made) => keep(writer, respond(made)),
-      });
-      countEnrolled(context, gallery.name, outcome);
-      return respond(outcome);
-    },
+    });
+    countEnrolled(context, gallery.name, outcome);
+    return respond(outcome);
+  };
+  const id = identified(request, Enroll);
+  // Most calls: their response is made once, and never as bytes that are read again.
+  if (id === undefined) return make();
+  const bytes = await context.galleries.requests.once(id, async (keep) =>
+    Enroll.responseSerialize(
+      await make((writer, response) =>
+        keep(writer, Enroll.responseSerialize(response)),
+      ),
+    ),
   );
   return Enroll.responseDeserialize(Buffer.from(bytes));
 }
