@@ -170,6 +170,13 @@ const table = {
     attributes: [],
     description: "1 where the store takes writes, else 0",
   },
+  "reid.index.recall": {
+    kind: "gauge",
+    unit: "1",
+    attributes: ["gallery"],
+    description:
+      "of the 10 nearest entries, the share that the index finds: mean of the last 100 samples",
+  },
   "reid.snapshot.age": {
     kind: "gauge",
     unit: "s",

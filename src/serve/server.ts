@@ -37,6 +37,7 @@ import { OnlineMode } from "./online.js";
 import { OperationLog } from "./operations.js";
 import { Pages } from "./pages.js";
 import { protoFolder } from "./protocol.js";
+import { RecallMonitor } from "./recall-monitor.js";
 import { Rebuilds } from "./rebuilds.js";
 import { ModelRegistry, showModel } from "./registry.js";
 import { Reranker } from "./reranker.js";
@@ -225,6 +226,11 @@ async function openParts(
   });
   const { galleries, requests, decisions } = engines;
   closers.push(() => galleries.close());
+  const recall =
+    config.index.engine === "faiss"
+      ? new RecallMonitor(galleries, telemetry, clock)
+      : undefined;
+  closers.push(() => recall?.close());
   const table = engines.operations;
   const operations = await OperationLog.open({ table, clock, log });
   const rebuilds = new Rebuilds(operations, log);
@@ -276,6 +282,7 @@ async function openParts(
   return {
     ...{ store, pool, registry, inference, reranker },
     cropHashes: new CropHashes(store),
+    recall,
     ...{ galleries, requests, decisions, operations, rebuilds, backups },
     ...{ online, version, instanceId },
   };

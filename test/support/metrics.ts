@@ -1,9 +1,15 @@
+import { get } from "node:http";
+import { text } from "node:stream/consumers";
 import type { WireServer } from "./wire-server.js";
 
 /** Everything that a server's metrics say at the moment. */
-export async function scrape({ server }: WireServer): Promise<string> {
+export function scrape({ server }: WireServer): Promise<string> {
   const { host, port } = server.metricsAddress ?? { host: "", port: 0 };
-  return (await fetch(`http://${host}:${port}/metrics`)).text();
+  // A connection of its own: one that was kept may be closed by the server in the same moment.
+  const options = { host, port, path: "/metrics", agent: false };
+  return new Promise((resolve, reject) =>
+    get(options, (response) => resolve(text(response))).on("error", reject),
+  );
 }
 
 /** One series' value, such as `reid_queue_depth{priority="bulk"}`; undefined: there is none. */

@@ -13,6 +13,7 @@ import type { InTurn } from "../lanes.js";
 import type { OnlineMode } from "../online.js";
 import type { OperationLog } from "../operations.js";
 import type { Pages } from "../pages.js";
+import type { RecallMonitor } from "../recall-monitor.js";
 import type { Rebuilds } from "../rebuilds.js";
 import type { ModelRegistry } from "../registry.js";
 import type { Reranker } from "../reranker.js";
@@ -24,6 +25,8 @@ export interface ServiceContext {
   readonly inference: Inference;
   readonly cropHashes: CropHashes;
   readonly reranker: Reranker;
+  /** Undefined: an exact search would cost the database too much. */
+  readonly recall: RecallMonitor | undefined;
   readonly galleries: Galleries;
   /** Of calls whose writes are no gallery's, such as operations. */
   readonly requests: RequestLog;

@@ -1,5 +1,6 @@
 import { ReidError } from "#core/errors";
 import { hasConditions } from "#index/filter-walk";
+import type { Gallery } from "#index/galleries";
 import { groupByIdentity } from "#index/gallery-groups";
 import type { GalleryDescription } from "#index/gallery-types";
 import { indexKinds } from "#index/index-kinds";
@@ -31,7 +32,7 @@ import {
   type ParsedQuery,
   type ReadyQuery,
 } from "./search-queries.js";
-import { rank, type RankedHits } from "./search-ranking.js";
+import { rank, type RankedHits, type Ranking } from "./search-ranking.js";
 
 /** Handlers of SearchService. */
 export function searchService(context: ServiceContext): SearchServiceHandlers {
@@ -88,6 +89,7 @@ async function search(
     dimension,
     signal: call.signal,
   });
+  sampleRecall(context, { gallery, envelope, queries, outcome });
   record(context, {
     description,
     envelope,
@@ -127,6 +129,24 @@ function failureOf(
       ? itemField(error, `queries[${of.i}]`)
       : pixelsField(of.item.crop, error);
   return failureFrom(error, context.log, field);
+}
+
+/** Has the first of the queries that the index answered measured. */
+function sampleRecall(
+  { recall }: ServiceContext,
+  of: {
+    readonly gallery: Gallery;
+    readonly envelope: SearchEnvelope;
+    readonly queries: readonly ReadyQuery[];
+    readonly outcome: Ranking;
+  },
+): void {
+  const { gallery, envelope, queries, outcome } = of;
+  const at = outcome.results.findIndex(({ exact }) => !exact);
+  if (at < 0) return;
+  const { filter, effort } = envelope.search;
+  const { feature, filter: own } = queries[at];
+  recall?.offer(gallery, { feature, filters: [filter, own], effort });
 }
 
 function record(
