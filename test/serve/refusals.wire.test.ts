@@ -102,6 +102,29 @@ describe("what a failed call carries", () => {
     assert.equal((await first).results.length, 1);
   });
 
+  test("is each crop's own where the queue is full and others of its batch need no encoder", async () => {
+    const { EmbedService, GalleryService, SearchService } = wire.client;
+    const first = EmbedService.Embed({ crops: [noiseCrop(1)] });
+    await untilMetric(wire, queued, (depth) => depth === 1);
+    const items = [{ feature: unitFeature(1) }, { crop: noiseCrop(2) }];
+    const { results: enrolled } = await GalleryService.Enroll({
+      gallery: "g",
+      enrollments: items,
+    });
+    const { results: found } = await SearchService.Search({
+      gallery: "g",
+      k: 1,
+      queries: items,
+    });
+    assert.deepEqual([enrolled[0].error, found[0].error], [null, null]);
+    assert.equal(found[0].hits.length, 1);
+    for (const { error } of [enrolled[1], found[1]]) {
+      assert.deepEqual([error?.reason, error?.code], ["OVERLOADED", 8]);
+      assert.notEqual(error?.retryAfter ?? null, null);
+    }
+    await first;
+  });
+
   test("is the transport's own word where a request is over its size", async () => {
     const failed = await failedCall(wire.address, "EmbedService/Embed", {
       crops: [{ encoded: Buffer.alloc(70_000) }],

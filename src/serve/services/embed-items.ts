@@ -38,6 +38,29 @@ export async function embedItems(
   };
 }
 
+/**
+ * Embeds the crops of a batch. Where the encoder takes none of them, the others of the batch are done all the same,
+ * and each crop has the failure for itself; without others the call has it.
+ *
+ * @param others  items of the batch that need no encoder
+ * @throws {ReidError} as `embedItems`: there are no others, or the call was aborted
+ */
+export async function embedAmong(
+  context: ServiceContext,
+  crops: readonly RequestCrop[],
+  others: number,
+  options: EmbedOptions,
+): Promise<readonly (Float32Array | ReidError)[]> {
+  if (crops.length === 0) return [];
+  try {
+    return (await embedItems(context, crops, options)).outcomes;
+  } catch (error) {
+    const isCalls = others === 0 || options.signal?.aborted === true;
+    if (isCalls || !(error instanceof ReidError)) throw error;
+    return crops.map(() => error);
+  }
+}
+
 function countRefused(
   { telemetry }: ServiceContext,
   { code }: ReidError,

@@ -17,7 +17,7 @@ import type { Enrollment__Output } from "../generated/reid/v1/Enrollment.js";
 import type { EmbedOptions } from "../inference.js";
 import { itemField } from "../requests.js";
 import type { ServiceContext } from "./context.js";
-import { embedItems } from "./embed-items.js";
+import { embedAmong } from "./embed-items.js";
 import { galleryCrop } from "./search-queries.js";
 
 /** An enrolment that was parsed: with its feature, or with the crop that one is made of. */
@@ -120,10 +120,11 @@ export async function embedEnrollments(
   const crops = parsed.flatMap((item) =>
     item instanceof ReidError || item.crop === undefined ? [] : [item.crop],
   );
-  const [{ outcomes }, hashes] = await Promise.all([
-    crops.length === 0
-      ? { outcomes: [] }
-      : embedItems(context, crops, { ...options, model: gallery.model }),
+  const others = parsed.filter(
+    (item) => !(item instanceof ReidError) && item.crop === undefined,
+  ).length;
+  const [outcomes, hashes] = await Promise.all([
+    embedAmong(context, crops, others, { ...options, model: gallery.model }),
     Promise.all(crops.map(({ input }) => context.cropHashes.of(input))),
   ]);
   const ready: (IndexEnrollment | ReidError)[] = [];

@@ -12,7 +12,7 @@ import type { Crop__Output } from "../generated/reid/v1/Crop.js";
 import type { Query__Output } from "../generated/reid/v1/Query.js";
 import type { CropOrigin } from "../inference.js";
 import type { ServiceContext } from "./context.js";
-import { embedItems } from "./embed-items.js";
+import { embedAmong } from "./embed-items.js";
 
 /** One query, parsed: its feature or the crop that one is made of, and its own filter. */
 export interface ParsedQuery {
@@ -106,10 +106,13 @@ export async function embedQueries(
   const crops = parsed.flatMap((item) =>
     item instanceof ReidError || item.crop === undefined ? [] : [item.crop],
   );
-  const { outcomes } =
-    crops.length === 0
-      ? { outcomes: [] }
-      : await embedItems(context, crops, { ...options, model: gallery.model });
+  const others = parsed.filter(
+    (item) => !(item instanceof ReidError) && item.crop === undefined,
+  ).length;
+  const outcomes = await embedAmong(context, crops, others, {
+    ...options,
+    model: gallery.model,
+  });
   let next = 0;
   return parsed.map((item): ReadyQuery | ReidError => {
     if (item instanceof ReidError) return item;
