@@ -38,7 +38,7 @@ golden: ## agreement with the reference's numbers (REID_GOLDEN=folder); ends wit
 	@build/setup.sh
 	@REID_FAILED_CASES=last $(runner) $$(find dist/test -name '*.golden.test.js' | sort)
 
-bench-index: ## the gallery's index against its peers (PART=search,recall,filters,singles,bulk,sustained,beside,start,blocking)
+bench-index: ## the gallery's index against its peers (PART=search,recall,filters,singles,bulk,sustained,beside,start,memory,blocking)
 	@build/setup.sh
 	@node dist/bench/gallery-index.js
 

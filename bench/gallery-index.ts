@@ -3,7 +3,7 @@ import { blockingRows } from "./index-blocking.js";
 import { filterRows } from "./index-filters.js";
 import { recallRows } from "./index-recall.js";
 import { searchRows } from "./index-search.js";
-import { startRows } from "./index-start.js";
+import { memoryRows, startRows } from "./index-start.js";
 import {
   besideRows,
   bulkRows,
@@ -21,6 +21,7 @@ const parts: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   sustained: sustainedRows,
   beside: besideRows,
   start: startRows,
+  memory: memoryRows,
   blocking: blockingRows,
 };
 

@@ -33,6 +33,8 @@ export class WriteQueue<
   readonly #commit: (writes: readonly Write[]) => Promise<void>;
   readonly #queue: Queued<Write>[] = [];
   #running: Promise<void> | undefined;
+  /** The last transaction, also where the queue was empty since. */
+  #last = { writes: 1, durationMs: 0, endedAt: -Infinity };
   /** Told at every write that joins the queue while the next transaction waits for company. */
   #joined: (() => void) | undefined;
 
@@ -72,9 +74,8 @@ export class WriteQueue<
   async #run(): Promise<void> {
     // Calls of the same turn share the transaction.
     await Promise.resolve();
-    let last = { writes: 1, durationMs: 0 };
     while (this.#queue.length > 0) {
-      await this.#company(last);
+      await this.#company();
       const group = this.#takeGroup();
       const alone = group[0]?.alone;
       const started = performance.now();
@@ -88,9 +89,11 @@ export class WriteQueue<
       } catch (error) {
         for (const { reject } of group) reject(error);
       }
-      last = {
+      const endedAt = performance.now();
+      this.#last = {
         writes: group.length,
-        durationMs: performance.now() - started,
+        durationMs: endedAt - started,
+        endedAt,
       };
     }
   }
@@ -99,10 +102,10 @@ export class WriteQueue<
    * Waits a little for as many writes as shared the last transaction: their callers have just been answered, and
    * mostly write again. Without it the first of them gets a flush of its own and the others wait through it.
    */
-  async #company(last: {
-    readonly writes: number;
-    readonly durationMs: number;
-  }): Promise<void> {
+  async #company(): Promise<void> {
+    const last = this.#last;
+    // Whoever was answered longer ago than that is not about to come.
+    if (performance.now() - last.endedAt > last.durationMs) return;
     const isEnough = () =>
       this.#queue.length >= last.writes ||
       this.#queue.some(({ alone }) => alone !== undefined);
@@ -118,14 +121,24 @@ export class WriteQueue<
     this.#joined = undefined;
   }
 
+  /**
+   * What shares the next transaction: half of those who write at present.
+   *
+   * While it is flushed the other half is answered, and writes again. All together would find the processor idle
+   * during the flush and the disk idle after it; and they part into one and all others, by whoever comes first.
+   */
   #takeGroup(): Queued<Write>[] {
     const group: Queued<Write>[] = [];
+    const half = Math.ceil((this.#last.writes + this.#queue.length) / 2);
     let items = 0;
     for (;;) {
       const next = this.#queue[0];
       if (next === undefined) return group;
       items += next.write?.items ?? itemsInTransaction;
-      const isFull = items > itemsInTransaction || next.alone !== undefined;
+      const isFull =
+        items > itemsInTransaction ||
+        group.length >= half ||
+        next.alone !== undefined;
       if (group.length > 0 && isFull) return group;
       group.push(next);
       this.#queue.shift();
