@@ -269,7 +269,10 @@ const index = nested({
   threads: whole(
     0,
     [0, 1024],
-    facts("threads", "that search and build indexes; 0: one a processor"),
+    facts(
+      "threads",
+      "that search; as many again build, behind all others; 0: one a processor",
+    ),
   ),
   affinity: yesNo(false, "each of these threads stays on one processor"),
   maxEntries: whole(

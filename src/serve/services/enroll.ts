@@ -5,6 +5,7 @@ import type {
   EnrollOutcome,
   GalleryDescription,
 } from "#index/gallery-types";
+import { Turns } from "#index/turns";
 import { attempt } from "../crop-requests.js";
 import { requireName } from "../fields.js";
 import { onExistingFrom } from "../gallery-requests.js";
@@ -25,6 +26,9 @@ import {
 } from "./enroll-items.js";
 import { identified, openGallery } from "./open-gallery.js";
 
+/** Enrolments parsed in one turn of the main thread: some 5 µs each. */
+const parsedAtOnce = 64;
+
 /** Adds or replaces entries, one transaction; each item has its own outcome. */
 export async function enroll(
   context: ServiceContext,
@@ -43,14 +47,14 @@ export async function enroll(
   ): Promise<EnrollResponse> => {
     const gallery = await openGallery(context, name);
     const description = gallery.describe();
-    const parsed = request.enrollments.map((item, i) =>
-      attempt(() =>
-        parseEnrollment(context, item, {
-          field: `enrollments[${i}]`,
-          gallery: description,
-        }),
-      ),
-    );
+    const turns = new Turns(parsedAtOnce);
+    const parsed: (ParsedEnrollment | ReidError)[] = [];
+    for (const [i, item] of request.enrollments.entries()) {
+      const field = `enrollments[${i}]`;
+      const of = { field, gallery: description };
+      parsed.push(attempt(() => parseEnrollment(context, item, of)));
+      if (turns.isOver) await turns.next();
+    }
     const ready = await embedEnrollments(context, parsed, description, {
       priority,
       signal: call.signal,
