@@ -73,7 +73,7 @@ Body::Body(const IndexKind& kind, const IndexParameters& parameters, std::unique
   size_t found = 0;
   for (const Run& run : runs()) {
     if (found + run.n > rows) break;
-    for (size_t i = 0; i < run.n; i++) enter(run.ids[i], place_in(run.list, i));
+    for (size_t i = 0; i < run.n; i++) enter(id_at(run.ids, i), place_in(run.list, i));
     found += run.n;
   }
   if (found != rows) throw std::runtime_error("the lists do not match their count");

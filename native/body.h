@@ -23,7 +23,12 @@ struct Run {
   int64_t list;  // the inverted list they are of, or −1
 };
 
-inline int64_t id_at(const int64_t* ids, size_t i) { return __atomic_load_n(ids + i, __ATOMIC_RELAXED); }
+/// An id of a run, which another thread may be writing. In a file that is mapped the ids of a list lie behind its codes,
+/// wherever those end.
+inline int64_t id_at(const int64_t* ids, size_t i) {
+  typedef int64_t anywhere __attribute__((aligned(1)));
+  return __atomic_load_n(reinterpret_cast<const anywhere*>(ids) + i, __ATOMIC_RELAXED);
+}
 
 /// One writer and many readers, who hold the gate shared.
 ///

@@ -53,6 +53,7 @@ struct File {
 struct FileWriter : faiss::IOWriter {
   explicit FileWriter(FILE* file) : file(file) {}
   size_t operator()(const void* data, size_t size, size_t count) override {
+    if (size * count == 0) return count;  // an empty array may lie at nullptr, which nothing below may be given
     digest.add(data, size * count);
     return std::fwrite(data, size, count, file);
   }
@@ -186,7 +187,7 @@ std::shared_ptr<VectorIndex> VectorIndex::load(const std::string& path, bool map
   // Checked before anything of that size is allocated.
   if (header.count > bytes / (has_rows ? 8 : 1)) corrupt("shorter than its count");
   std::vector<int64_t> ids(has_rows ? header.count : 0);
-  if (std::fread(ids.data(), 8, ids.size(), file.handle) != ids.size()) corrupt("cut short");
+  if (!ids.empty() && std::fread(ids.data(), 8, ids.size(), file.handle) != ids.size()) corrupt("cut short");
   try {
     faiss::FileIOReader reader(file.handle);
     std::unique_ptr<faiss::Index> index(faiss::read_index(&reader, mapped ? faiss::IO_FLAG_MMAP : 0));

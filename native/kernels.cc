@@ -79,10 +79,17 @@ inline __attribute__((always_inline)) lanes load(const uint8_t* x) {
   return __builtin_convertvector(__builtin_convertvector(bytes, whole_lanes), lanes);
 }
 
-inline __attribute__((always_inline)) float one(const float* x) { return *x; }
+// Copied, as the lanes are: rows in a file that is mapped lie at any address.
+inline __attribute__((always_inline)) float one(const float* x) {
+  float v;
+  std::memcpy(&v, x, sizeof v);
+  return v;
+}
 inline __attribute__((always_inline)) float one(const uint8_t* x) { return float(*x); }
 inline __attribute__((always_inline)) float one(const uint16_t* x) {
-  const uint32_t bits = ((uint32_t(*x) & 0x7fffu) << 13) | ((uint32_t(*x) & 0x8000u) << 16);
+  uint16_t half;
+  std::memcpy(&half, x, sizeof half);
+  const uint32_t bits = ((uint32_t(half) & 0x7fffu) << 13) | ((uint32_t(half) & 0x8000u) << 16);
   float v;
   std::memcpy(&v, &bits, sizeof v);
   return v * kHalfScale;
@@ -100,7 +107,7 @@ inline __attribute__((always_inline)) float accumulate(const float* x, const Ele
   }
   for (; i + 16 <= d; i += 16) a += Term::of(load(x + i), load(y + i));
   float tail = 0;
-  for (; i < d; i++) tail += Term::of(x[i], one(y + i));
+  for (; i < d; i++) tail += Term::of(one(x + i), one(y + i));
   lanes total = (a + b) + (c + e);
   return sum(total) + tail;
 }
