@@ -16,7 +16,7 @@ import { ScaledGalleries } from "#index/scaled-galleries";
 import { clusteredFeatures, DIMENSION, readRows } from "./index-data.js";
 import { isQuick, median, writeReport, type BenchRow } from "./report.js";
 
-const sizes = isQuick ? [2_000, 4_000] : [10_000, 40_000];
+const sizes = isQuick ? [2_000, 4_000] : [10_000, 30_000];
 const [, largest] = sizes;
 const cameras = 100;
 const searches = isQuick ? 20 : 100;
@@ -159,6 +159,8 @@ const galleries = await ScaledGalleries.open({
   clock: systemClock,
   log: silentLog,
 });
+let most = 0;
+let counting: NodeJS.Timeout | undefined;
 try {
   const spec = { dimension: DIMENSION, index: hnswDefaults };
   const model = { name: "external", version: 1 };
@@ -179,13 +181,15 @@ try {
   const memoryBefore = await memoryOf(pids.milvus);
   const diskBefore = await sizeOf(join(root, "milvus"));
   let done = 0;
-  let most = 0;
-  const counting = setInterval(() => {
+  counting = setInterval(() => {
     void observer
       .query<{ count: number }>(
         "SELECT count(*) AS count FROM pg_stat_activity WHERE datname = current_database()",
       )
-      .then(([{ count }]) => (most = Math.max(most, count - 1)));
+      .then(
+        ([{ count }]) => (most = Math.max(most, count - 1)),
+        () => undefined,
+      );
   }, 100);
   for (const size of sizes) {
     const walBefore = await wal();
@@ -227,7 +231,6 @@ try {
     await measureSearches(gallery, size);
   }
   await measureWrites(gallery);
-  clearInterval(counting);
   rows.push({
     figure: "connections at once",
     value: most,
@@ -275,6 +278,7 @@ try {
   });
   await galleries.delete("door");
 } finally {
+  clearInterval(counting);
   await galleries.close();
   await observer.close();
   await server.query(`DROP DATABASE ${name} WITH (FORCE)`);

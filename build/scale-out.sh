@@ -62,12 +62,14 @@ start_postgres() {
 }
 
 start_milvus() {
-  [ -f "$root/milvus.pid" ] && kill -0 "$(cat "$root/milvus.pid")" 2>/dev/null && return 0
-  rm -rf "$root/milvus"
+  milvus_runs || rm -rf "$root/milvus"
   launch_milvus
 }
 
+milvus_runs() { [ -f "$root/milvus.pid" ] && kill -0 "$(cat "$root/milvus.pid")" 2>/dev/null; }
+
 launch_milvus() {
+  milvus_runs && return 0
   # Strong reads wait for the next time tick: with the default of 200 ms the suite would mostly wait.
   "$venv/bin/milvus-server" --data "$root/milvus" --proxy-port "$milvus_port" \
     --extra-config proxy.timeTickInterval=20 >"$root/milvus.log" 2>&1 &

@@ -21,10 +21,12 @@ import { flatSpec, hnswDefaults } from "./index-kinds.js";
 import { Milvus, type MilvusOptions } from "./milvus.js";
 import { milvusIndexOf } from "./milvus-index.js";
 import type { PostgresOptions } from "#core/postgres";
+import { ScaledCollections } from "./scaled-collections.js";
 import type { ScaledContext } from "./scaled-context.js";
 import { EngineUnsupportedError } from "./scaled-errors.js";
 import { forgetScaled } from "./scaled-forgetting.js";
 import { ScaledGallery } from "./scaled-gallery.js";
+import { SearchGate } from "./scaled-gate.js";
 import { ScaledOutbox } from "./scaled-outbox.js";
 import {
   collectionOf,
@@ -110,11 +112,14 @@ export class ScaledGalleries implements Galleries {
     try {
       milvus = await Milvus.open(options.milvus);
       const deployment = await migrate(postgres);
+      const gate = new SearchGate();
+      const shared = { postgres, milvus, deployment, log };
+      const collections = new ScaledCollections({ ...shared, gate });
       const ulid = monotonicFactory();
       const galleries = new ScaledGalleries(
         {
-          ...{ postgres, milvus, clock, log, deployment },
-          outbox: new ScaledOutbox({ postgres, milvus, deployment, log }),
+          ...{ ...shared, clock },
+          outbox: new ScaledOutbox({ ...shared, collections, gate }),
           exactBelow: options.exactBelow ?? 20_000,
           tail: options.tail ?? 20_000,
           flatBelow: options.flatBelow ?? 20_000,
@@ -125,7 +130,7 @@ export class ScaledGalleries implements Galleries {
         options.maxGalleries ?? 256,
       );
       for (const { number } of await galleries.list())
-        await galleries.#context.outbox.heal(number);
+        await collections.heal(number);
       return galleries;
     } catch (error) {
       await milvus?.close();

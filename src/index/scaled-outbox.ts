@@ -6,22 +6,19 @@ import type { Postgres, Session } from "#core/postgres";
 
 import type { Milvus } from "./milvus.js";
 import {
-  collectionOf,
   livingCollections,
   milvusColumns,
   milvusRowFrom,
   type EntryRow,
-  type ScaledRecord,
 } from "./scaled-records.js";
+import { recordOf, type ScaledCollections } from "./scaled-collections.js";
 import { MilvusUnavailableError } from "./scaled-errors.js";
+import type { SearchGate } from "./scaled-gate.js";
 import { locks } from "./scaled-schema.js";
 
 /** Bytes of features brought to Milvus in one call: below the 64 MiB that it takes, well below what it likes. */
 const bytesAtOnce = 4 * 1024 * 1024;
 const removedAtOnce = 5000;
-const entriesDroppedAtOnce = 1000;
-/** How long a search may hold off the removals before they wait in line for their turn. */
-const triesBeforeWaiting = 20;
 const pollMs = 20;
 
 /**
@@ -37,7 +34,8 @@ export class ScaledOutbox {
   readonly #log: Pick<Log, "warn">;
   readonly #wanted = new Set<number>();
   readonly #running = new Map<number, Promise<void>>();
-  readonly #refusals = new Map<number, number>();
+  readonly #collections: ScaledCollections;
+  readonly #gate: SearchGate;
   /** Galleries whose collections may be gone. */
   readonly #suspected = new Set<number>();
   #isClosed = false;
@@ -46,11 +44,15 @@ export class ScaledOutbox {
     readonly postgres: Postgres;
     readonly milvus: Milvus;
     readonly deployment: string;
+    readonly collections: ScaledCollections;
+    readonly gate: SearchGate;
     readonly log: Pick<Log, "warn">;
   }) {
     this.#postgres = of.postgres;
     this.#milvus = of.milvus;
     this.#deployment = of.deployment;
+    this.#collections = of.collections;
+    this.#gate = of.gate;
     this.#log = of.log;
   }
 
@@ -72,70 +74,7 @@ export class ScaledOutbox {
       "SELECT DISTINCT gallery FROM outbox JOIN galleries ON number = gallery",
     );
     for (const { gallery } of waiting) this.wake(gallery);
-    const dropped = await this.#postgres.query<{ gallery: number }>(
-      "SELECT gallery FROM dropped",
-    );
-    for (const { gallery } of dropped) await this.#drop(gallery);
-    const collections = await this.#postgres.query<{
-      name: string;
-      gallery: number;
-    }>("SELECT name, gallery FROM dropped_collections");
-    for (const { name, gallery } of collections)
-      await this.#dropCollection(name, gallery);
-    await this.#compactForgotten();
-  }
-
-  /**
-   * Works on a gallery's collections while no server brings anything to them: it waits for its turn, others for it.
-   *
-   * @throws what the action throws
-   */
-  held<Result>(
-    number: number,
-    action: (session: Session) => Promise<Result>,
-  ): Promise<Result> {
-    const keys = [locks.drain, number];
-    return this.#postgres.session(async (session) => {
-      await session.query("SELECT pg_advisory_lock($1, $2)", keys);
-      try {
-        return await action(session);
-      } finally {
-        await session
-          .query("SELECT pg_advisory_unlock($1, $2)", keys)
-          .catch(() => undefined);
-      }
-    });
-  }
-
-  /**
-   * Fills a gallery's collection again where it is gone from Milvus: PostgreSQL has everything that belongs into it.
-   *
-   * Until it is full its entries are compared one by one, so that no search misses one.
-   *
-   * @returns whether it was gone
-   * @throws {MilvusUnavailableError}
-   */
-  heal(number: number): Promise<boolean> {
-    return this.held(number, async (session) => {
-      const record = await recordOf(session, number);
-      if (record === undefined) return false;
-      const { generation, index, dimension, name, entryCount } = record;
-      const collection = collectionOf(this.#deployment, number, generation);
-      const isGone = !(await this.#milvus.has(collection));
-      if (isGone) {
-        this.#log.warn("a collection is gone from Milvus: filling it again", {
-          gallery: name,
-          entries: entryCount,
-        });
-        // First: a server that dies here leaves a gallery that is searched exactly, not one without entries.
-        await session.query(
-          "INSERT INTO outbox (gallery, sequence, removed) SELECT gallery, sequence, FALSE FROM entries WHERE gallery = $1 ON CONFLICT DO NOTHING",
-          [number],
-        );
-      }
-      await this.#milvus.ensure(collection, index, dimension);
-      return isGone;
-    });
+    await this.#collections.sweep();
   }
 
   /** Looks soon whether a gallery's collection is still there: a call that used it has failed. */
@@ -175,7 +114,7 @@ export class ScaledOutbox {
     try {
       while (this.#wanted.delete(number) && !this.#isClosed) {
         if (this.#suspected.has(number)) {
-          await this.heal(number);
+          await this.#collections.heal(number);
           this.#suspected.delete(number);
         }
         if (await this.#drain(number)) this.#wanted.add(number);
@@ -252,7 +191,7 @@ export class ScaledOutbox {
     if (waiting.length === 0) return false;
     const record = await recordOf(session, number);
     if (record === undefined) return false;
-    if (!(await this.#lockGate(session, number))) {
+    if (!(await this.#gate.close(session, number))) {
       await delay(pollMs);
       return true;
     }
@@ -261,7 +200,7 @@ export class ScaledOutbox {
       for (const one of livingCollections(this.#deployment, number, record))
         await this.#milvus.remove(one, sequences);
     } finally {
-      await this.#unlockGate(session, number);
+      await this.#gate.open(session, number);
     }
     await session.query(
       "DELETE FROM outbox WHERE gallery = $1 AND removed AND sequence = ANY ($2::bigint[])",
@@ -269,100 +208,6 @@ export class ScaledOutbox {
     );
     return sequences.length === removedAtOnce;
   }
-
-  async #lockGate(session: Session, number: number): Promise<boolean> {
-    const refusals = this.#refusals.get(number) ?? 0;
-    if (refusals >= triesBeforeWaiting) {
-      await session.query("SELECT pg_advisory_lock($1, $2)", [
-        locks.gate,
-        number,
-      ]);
-      this.#refusals.delete(number);
-      return true;
-    }
-    const [{ locked }] = await session.query<{ locked: boolean }>(
-      "SELECT pg_try_advisory_lock($1, $2) AS locked",
-      [locks.gate, number],
-    );
-    if (locked) this.#refusals.delete(number);
-    else this.#refusals.set(number, refusals + 1);
-    return locked;
-  }
-
-  async #unlockGate(session: Session, number: number): Promise<void> {
-    await session
-      .query("SELECT pg_advisory_unlock($1, $2)", [locks.gate, number])
-      .catch(() => undefined);
-  }
-
-  /** A collection that a rebuild has replaced: searches that began before it may still be in it. */
-  #dropCollection(name: string, gallery: number): Promise<void> {
-    return this.#postgres.session(async (session) => {
-      if (!(await this.#lockGate(session, gallery))) return;
-      try {
-        await this.#milvus.drop(name);
-      } finally {
-        await this.#unlockGate(session, gallery);
-      }
-      await session.query("DELETE FROM dropped_collections WHERE name = $1", [
-        name,
-      ]);
-    });
-  }
-
-  /** Has Milvus rewrite what still holds forgotten vectors, once their removal has come to it. */
-  async #compactForgotten(): Promise<void> {
-    const due = await this.#postgres.query<{
-      gallery: number;
-      sequence: number;
-      record: ScaledRecord | null;
-    }>(
-      `SELECT f.gallery, f.sequence, g.record FROM forgotten_vectors AS f
-       LEFT JOIN galleries AS g ON g.number = f.gallery
-       WHERE NOT EXISTS (
-         SELECT 1 FROM outbox AS o WHERE o.gallery = f.gallery AND o.removed AND o.sequence <= f.sequence
-       )`,
-    );
-    for (const { gallery, sequence, record } of due) {
-      if (record !== null)
-        for (const one of livingCollections(this.#deployment, gallery, record))
-          await this.#milvus.compact(one);
-      await this.#postgres.query(
-        "DELETE FROM forgotten_vectors WHERE gallery = $1 AND sequence = $2",
-        [gallery, sequence],
-      );
-    }
-  }
-
-  /** Entries of a deleted gallery; its first collection too, which older servers have not noted. */
-  async #drop(number: number): Promise<void> {
-    await this.#milvus.drop(collectionOf(this.#deployment, number));
-    for (const table of ["entries", "outbox", "identities"])
-      for (;;) {
-        const rows = await this.#postgres.query(
-          `DELETE FROM ${table} WHERE ctid = ANY (ARRAY(
-             SELECT ctid FROM ${table} WHERE gallery = $1 LIMIT $2
-           )) RETURNING 1`,
-          [number, entriesDroppedAtOnce],
-        );
-        if (rows.length === 0) break;
-      }
-    await this.#postgres.query("DELETE FROM dropped WHERE gallery = $1", [
-      number,
-    ]);
-  }
-}
-
-/** A gallery's record as it stands; undefined: it was deleted. */
-async function recordOf(
-  session: Session,
-  number: number,
-): Promise<ScaledRecord | undefined> {
-  const [gallery] = await session.query<{ record: ScaledRecord }>(
-    "SELECT record FROM galleries WHERE number = $1",
-    [number],
-  );
-  return gallery?.record;
 }
 
 /** Entries that one call brings to Milvus. */

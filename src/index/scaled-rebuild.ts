@@ -5,6 +5,7 @@ import type { RebuildOptions } from "./gallery-types.js";
 import type { IndexSpec } from "./index-kinds.js";
 import { lockGallery, putRecord } from "./scaled-commit.js";
 import type { ScaledContext } from "./scaled-context.js";
+import { whileHeld } from "./scaled-gate.js";
 import { rowsOfCall } from "./scaled-outbox.js";
 import {
   collectionOf,
@@ -77,7 +78,7 @@ function reserve(
 
 /** Makes the new collection, and has every write come to it too from then on. */
 async function begin(
-  { milvus, outbox, deployment }: ScaledContext,
+  { postgres, milvus, deployment }: ScaledContext,
   gallery: RebuiltGallery,
   of: {
     readonly generation: number;
@@ -90,7 +91,7 @@ async function begin(
   const collection = collectionOf(deployment, number, generation);
   await milvus.ensure(collection, spec, dimension);
   // Nobody is just bringing writes to the old one only, and nobody will.
-  const record = await outbox.held(number, (session) =>
+  const record = await whileHeld(postgres, number, (session) =>
     inTransaction(session, () =>
       changeRecord(session, gallery, async (now) => {
         if (now.lastGeneration !== generation) throw taken(gallery);
@@ -112,7 +113,7 @@ function taken({ name }: RebuiltGallery): GalleryBusyError {
 
 /** Brings the entries there were at the beginning, page by page. */
 async function fill(
-  { milvus, outbox }: ScaledContext,
+  { postgres, milvus }: ScaledContext,
   { number }: RebuiltGallery,
   { collection, dimension, upTo, entryCount }: Building,
   { signal, report }: RebuildOptions,
@@ -123,7 +124,7 @@ async function fill(
   for (let after = 0; ;) {
     signal?.throwIfAborted();
     // A removal that comes between the page and its way to Milvus would leave a vector for good: it waits.
-    const page = await outbox.held(number, async (session) => {
+    const page = await whileHeld(postgres, number, async (session) => {
       const rows = await session.query<EntryRow>(
         `SELECT ${milvusColumns} FROM entries
          WHERE gallery = $1 AND sequence > $2 AND sequence <= $3

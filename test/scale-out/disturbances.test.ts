@@ -5,10 +5,12 @@ import { after, describe, test } from "node:test";
 import { systemClock } from "#core/clock";
 import { ReidError } from "#core/errors";
 import type { Gallery } from "#index/galleries";
+import { Milvus } from "#index/milvus";
 import { ScaledGalleries } from "#index/scaled-galleries";
+import { collectionOf } from "#index/scaled-records";
 
 import { featureNamed } from "../support/galleries.js";
-import { inDatabase, optionsOf } from "../support/scaled.js";
+import { inDatabase, optionsOf, skipScaled } from "../support/scaled.js";
 import { disturb, skipDisturbed } from "../support/services.js";
 
 const dimension = 16;
@@ -148,6 +150,42 @@ describe("while Milvus", { skip: skipDisturbed }, () => {
       const [next] = await enroll(gallery, ["later"]);
       assert.equal(await nearestInIndex(seen, "later", next), "later");
       assert.ok(lines.some(isGone));
+    }));
+});
+
+describe("a server that starts", { skip: skipScaled }, () => {
+  test("gives Milvus again what it was given and has lost", () =>
+    inDatabase(async (services) => {
+      const lines: string[] = [];
+      const options = {
+        ...optionsOf(services, systemClock),
+        log: {
+          info: () => undefined,
+          warn: (line: string) => lines.push(line),
+        },
+      };
+      const first = await ScaledGalleries.open(options);
+      const gallery = await first.create(spec);
+      await enroll(gallery, named("e", 50));
+      assert.equal(await nearestInIndex(gallery, "e3", 50), "e3");
+      const [{ id, number }] = await first.postgres.query<{
+        id: string;
+        number: number;
+      }>("SELECT id, number FROM deployment, galleries");
+      await first.close();
+      const milvus = await Milvus.open({ address: services.milvus });
+      await milvus.remove(collectionOf(id, number), [1, 2, 3, 4, 5]);
+      await milvus.close();
+      const second = await ScaledGalleries.open(options);
+      try {
+        const again = await second.get("door");
+        for (const entryId of named("e", 6))
+          assert.equal(await nearestInIndex(again, entryId, 50), entryId);
+        assert.ok(lines.some((line) => line.includes("lacks entries")));
+        await second.delete("door");
+      } finally {
+        await second.close();
+      }
     }));
 });
 
