@@ -61,6 +61,8 @@ Seen descend(const faiss::HNSW& graph, const Run& nodes, const Codec& codec, con
       for (size_t i = begin; i < end; i++) {
         const node_t node = link_at(graph, i);
         if (node < 0) break;
+        // Stored after this search began: nobody has a mark for it.
+        if (size_t(node) >= nodes.n) continue;
         const float similarity = measure(nodes.codes + size_t(node) * codec.bytes);
         if (similarity > nearest.similarity) {
           nearest = {similarity, node};
