@@ -34,7 +34,8 @@
       "cflags_cc": ["-fopenmp", "-ffp-contract=off", "-Wno-psabi", "-isystem", "/usr/include/faiss"],
       # kernels.o defines two functions that the archive defines too: the first on the line wins.
       "ldflags": ["-Wl,--allow-multiple-definition", "-Wl,--exclude-libs,ALL", "-fopenmp"],
-      "libraries": ["-l:libfaiss.a", "-lopenblas", "-lgomp"]
+      "libraries": ["-l:libfaiss.a", "-lopenblas", "-lgomp"],
+      "conditions": [["sanitize==2", { "sources": ["tsan_memset.cc"] }]]
     },
     {
       "target_name": "folder_lock",
