@@ -209,7 +209,8 @@ export class GalleryIndex {
 
   /** Waits while more than this many entries wait for the index. */
   async room(limit: number): Promise<void> {
-    while (this.#waiting.length > limit) await this.#nextMove();
+    while (this.#waiting.length > limit && !this.#closed)
+      await this.#nextMove();
   }
 
   /**
