@@ -125,6 +125,9 @@ const lookedUpShare = 32;
 /** As many are always looked up. */
 const lookedUpLeast = 64;
 
+/** Entries whose time is over that one search looks up: some 2 µs each. */
+const expiredAtMost = 256;
+
 /** Entries that can be looked up rather than found by a walk. */
 function fewEnough(rows: GalleryRows): number {
   return Math.max(lookedUpLeast, rows.size / lookedUpShare);
@@ -269,7 +272,12 @@ export async function compileFilter(
   const without = leftOut(rows, set);
   if (without !== undefined) {
     const all = new Set(without);
-    for (const { featureId } of rows.expired(nowUs)) all.add(featureId);
+    for (const { featureId } of rows.expired(nowUs)) {
+      all.add(featureId);
+      // So many at once wait for the sweep: they are found by a walk, in turns.
+      if (all.size > without.size + expiredAtMost)
+        return walked(rows, chunkFilter(rows, set, nowUs));
+    }
     if (all.size === 0) return { ids: undefined, survivors: rows.size };
     return {
       ids: { mode: "except", ids: Float64Array.from(all) },

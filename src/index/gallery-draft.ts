@@ -238,12 +238,16 @@ export class GalleryDraft {
     return forgotten;
   }
 
-  /** Plans the deletion of entries whose time is over. @returns how many */
-  sweep(): number {
-    const over = this.#rows.expired(this.#context.nowUs);
-    for (const row of over)
+  /** Plans the deletion of entries whose time is over, in turns: a million may end in one moment. @returns how many */
+  async sweep(): Promise<number> {
+    const turns = new Turns(plannedAtOnce);
+    let count = 0;
+    for (const row of this.#rows.expired(this.#context.nowUs)) {
       if (!this.#removed.has(row.featureId)) this.#delete(row);
-    return over.length;
+      count++;
+      if (turns.isOver) await turns.next();
+    }
+    return count;
   }
 
   /** Hands the writes to the store's transaction, in turns. */

@@ -197,9 +197,8 @@ export class GalleryRows {
       this.#pack(Math.floor(place / rowsInChunk));
   }
 
-  /** Entries that are over and not yet deleted. */
-  expired(nowUs: number): Row[] {
-    const over: Row[] = [];
+  /** Entries that are over and not yet deleted; the rows must not change while they are asked for. */
+  *expired(nowUs: number): Generator<Row, void, undefined> {
     for (const chunk of this.#chunks) {
       if (nowUs < chunk.nextExpiryUs) continue;
       const { alive, expiresAtUs } = chunk.columns;
@@ -207,11 +206,10 @@ export class GalleryRows {
       for (let i = 0; i < chunk.count; i++) {
         if (alive[i] === 0) continue;
         next = Math.min(next, expiresAtUs[i]);
-        if (expiresAtUs[i] <= nowUs) over.push(this.rowAt(chunk, i));
+        if (expiresAtUs[i] <= nowUs) yield this.rowAt(chunk, i);
       }
       chunk.nextExpiryUs = next;
     }
-    return over;
   }
 
   /** The entry at a position of a chunk, as an object of its own. */

@@ -116,7 +116,7 @@ export class GalleryWrites {
       newEntryId,
       expectedCount: group.reduce((sum, { items }) => sum + items, 0),
     });
-    const expired = draft.sweep();
+    const expired = await draft.sweep();
     for (const write of group) await write.plan(draft);
     await store.write(async (writer) => {
       await draft.write(writer, tables);

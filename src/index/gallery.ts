@@ -314,7 +314,7 @@ export class Gallery {
   /** Deletes what has expired. */
   async sweep(): Promise<void> {
     this.#assertOpen();
-    if (this.#rows.expired(this.#nowUs()).length === 0) return;
+    if (this.#rows.expired(this.#nowUs()).next().done === true) return;
     await this.#writes.write(1, () => undefined, undefined);
   }
 
