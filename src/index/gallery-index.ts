@@ -203,7 +203,7 @@ export class GalleryIndex {
 
   /** Waits until every entry up to this one is in the index. @throws {SearchCancelledError} the signal fired */
   async indexed(sequence: number, signal?: AbortSignal): Promise<void> {
-    while (this.oldestWaiting <= sequence)
+    while (this.oldestWaiting <= sequence && !this.#closed)
       await whileWanted(this.#nextMove(), signal);
   }
 
