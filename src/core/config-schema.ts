@@ -265,6 +265,11 @@ const index = nested({
     "faiss",
     "what holds the features for searching; milvus goes with store.engine postgres",
   ),
+  binding: word(
+    ["auto", "addon", "faiss-node", "exact"],
+    "auto",
+    "what searches, with engine faiss; auto: the first of the others that this machine has",
+  ),
   milvus: milvus,
   threads: whole(
     0,

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -46,6 +46,15 @@ function isHeld(path: string): boolean {
   }
 }
 
+/** The process may live on, and open the folder again. */
+function forgetHolder(path: string): void {
+  try {
+    writeFileSync(path, "");
+  } catch {
+    // The disk takes no writes: the folder is this process's until it ends.
+  }
+}
+
 /**
  * Takes `<folder>/lock`.
  *
@@ -66,7 +75,7 @@ export async function lockFolder(folder: string): Promise<FolderLock> {
   if (addon === undefined) {
     if (isHeld(path)) throw new StoreLockedError(folder, holderOf(path));
     await writeFile(path, identityOf(process.pid) ?? String(process.pid));
-    return { release: () => undefined };
+    return { release: () => forgetHolder(path) };
   }
   const { lock, unlock } = addon;
   const descriptor = lock(path);

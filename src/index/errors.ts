@@ -229,7 +229,7 @@ export class SnapshotCorruptError extends ReidError<{
   }
 }
 
-/** The FAISS addon has not been built, or was built for another Node. */
+/** FAISS cannot be loaded: the addon is not built, or for another Node, or the package is not installed. */
 export class BindingMissingError extends ReidError<{
   path: string;
   cause: string;
@@ -239,7 +239,7 @@ export class BindingMissingError extends ReidError<{
 
   constructor(path: string, cause: string, options?: ErrorOptions) {
     super(
-      `the FAISS addon ${path} cannot be loaded (${cause}): run build/addon.sh`,
+      `FAISS cannot be had from ${path} (${cause}): run build/addon.sh, or see index.binding in docs/config.md`,
       { path, cause },
       options,
     );

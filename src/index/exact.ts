@@ -24,6 +24,8 @@ export class ExactIndex implements VectorIndex {
   #session: Promise<InferenceSession> | undefined;
   #ids: number[] = [];
   #rows = new Float32Array(0);
+  /** Raised by every write: a search beside one begins anew. */
+  #version = 0;
   readonly #positions = new Map<number, number>();
   #closed = false;
 
@@ -45,6 +47,7 @@ export class ExactIndex implements VectorIndex {
     if (fresh.size !== ids.length || ids.some((id) => this.#positions.has(id)))
       throw new ShapeError("ids", "new and different", "there already");
     const needed = (this.#ids.length + ids.length) * d;
+    this.#version++;
     if (this.#rows.length < needed) {
       const grown = new Float32Array(
         Math.max(needed, Math.ceil(this.#rows.length * 1.25)),
@@ -84,6 +87,7 @@ export class ExactIndex implements VectorIndex {
     for (const id of ids) {
       const position = this.#positions.get(id);
       if (position === undefined) continue;
+      this.#version++;
       const last = this.#ids.length - 1;
       this.#rows.copyWithin(position * d, last * d, (last + 1) * d);
       this.#ids[position] = this.#ids[last];
@@ -97,8 +101,9 @@ export class ExactIndex implements VectorIndex {
 
   async search(
     queries: Float32Array,
-    { k, filter, signal }: IndexSearchOptions,
+    options: IndexSearchOptions,
   ): Promise<Neighbours> {
+    const { k, filter, signal } = options;
     this.#assertOpen();
     if (signal?.aborted) throw new SearchCancelledError();
     const d = this.dimension;
@@ -107,17 +112,21 @@ export class ExactIndex implements VectorIndex {
       throw new ShapeError("queries", `[Q, ${d}]`, `${queries.length} numbers`);
     const ids = new Float64Array(count * k).fill(-1);
     const similarities = new Float32Array(count * k).fill(-Infinity);
+    const copied = queries.slice();
+    this.#session ??= InferenceSession.create(exactSearchGraph());
+    const session = await this.#session;
     const positions = this.#allowed(filter);
     const rows = this.#gather(positions);
     const found = Math.min(k, positions?.length ?? this.#ids.length);
     if (found === 0) return { ids, similarities, exact: true, error: 0 };
-    this.#session ??= InferenceSession.create(exactSearchGraph());
-    const session = await this.#session;
+    const version = this.#version;
     const answer = await session.run({
-      queries: new Tensor("float32", queries.slice(), [count, d]),
+      queries: new Tensor("float32", copied, [count, d]),
       rows: new Tensor("float32", rows, [rows.length / d, d]),
       k: new Tensor("int64", BigInt64Array.of(BigInt(found)), [1]),
     });
+    // The rows are not copied, as they would be for hundreds of times what a product costs.
+    if (this.#version !== version) return this.search(copied, options);
     const values = answer["similarities"].data as Float32Array;
     const where = answer["positions"].data as BigInt64Array;
     for (let q = 0; q < count; q++) {
@@ -198,7 +207,7 @@ export class ExactIndex implements VectorIndex {
   #gather(positions: readonly number[] | undefined): Float32Array {
     const d = this.dimension;
     if (positions === undefined)
-      return this.#rows.slice(0, this.#ids.length * d);
+      return this.#rows.subarray(0, this.#ids.length * d);
     const rows = new Float32Array(positions.length * d);
     positions.forEach((position, i) => {
       rows.set(this.#rows.subarray(position * d, (position + 1) * d), i * d);

@@ -7,13 +7,12 @@ import { idMaker } from "#core/ids";
 import type { Log } from "#core/log";
 import type { Store } from "#core/store";
 
+import { openBinding, type Binding, type BindingName } from "./binding.js";
 import {
   GalleryExistsError,
   GalleryLimitError,
   GalleryNotFoundError,
 } from "./errors.js";
-import { ExactIndex } from "./exact.js";
-import { FaissIndex, faissMissing } from "./faiss.js";
 import { Forgetting, type Forgotten } from "./forgetting.js";
 import { Gallery } from "./gallery.js";
 import type { GalleryContext } from "./gallery-context.js";
@@ -56,8 +55,8 @@ export interface GalleryStoreOptions {
   readonly onExpire?: (gallery: string, entries: number) => void;
   /** Makes ids for entries that come without; default ULIDs. */
   readonly newEntryId?: () => string;
-  /** `onnxruntime` searches exactly without the addon, and says so; default faiss where it can be loaded. */
-  readonly binding?: "faiss" | "onnxruntime";
+  /** What searches: one of those there are, or its name; default `auto`. */
+  readonly binding?: Binding | BindingName | "auto";
 }
 
 // api.md section 3: an expired entry is deleted within a minute.
@@ -77,7 +76,7 @@ export class GalleryStore {
   #closed: Promise<void> | undefined;
 
   private constructor(store: Store, options: GalleryStoreOptions) {
-    const { clock, log, binding } = options;
+    const { clock, log, binding = "auto" } = options;
     this.#store = store;
     this.#maxGalleries = options.maxGalleries ?? 256;
     this.requests = new StoreRequestLog(store, clock);
@@ -91,22 +90,14 @@ export class GalleryStore {
       clock,
       log,
     );
-    const missing = binding === "onnxruntime" ? undefined : faissMissing();
-    const hasFaiss = binding !== "onnxruntime" && missing === undefined;
-    if (!hasFaiss)
-      log.warn(
-        "galleries are searched exactly by onnxruntime, slower and without snapshots" +
-          (missing === undefined ? "" : `: ${missing.message}`),
-      );
+    const { factory, hasSnapshots } =
+      typeof binding === "object" ? binding : openBinding(binding, log);
     this.#context = {
       store,
       clock,
       log,
       tables: galleryTables(store),
-      factory: hasFaiss
-        ? (spec, dimension) => FaissIndex.create(spec, dimension)
-        : (spec, dimension) => new ExactIndex(spec, dimension),
-      hasSnapshots: hasFaiss,
+      ...{ factory, hasSnapshots },
       exactBelow: options.exactBelow ?? 20_000,
       tail: options.tail ?? 20_000,
       flatBelow: options.flatBelow ?? 20_000,
@@ -126,6 +117,8 @@ export class GalleryStore {
    * Opens every gallery of the store: loads or rebuilds each index and catches it up.
    *
    * The store stays the caller's: close it after this.
+   *
+   * @throws {BindingMissingError} the binding that is named is not there
    */
   static async open(
     store: Store,

@@ -80,6 +80,7 @@ export async function openGalleries(
   setIndexThreads(config.index.threads, config.index.affinity);
   const galleries = await GalleryStore.open(store, {
     ...shared,
+    binding: config.index.binding,
     flatBelow: config.index.flatBelow,
     compactAfterMs: config.store.compactAfterMs,
     snapshots: {

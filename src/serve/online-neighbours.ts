@@ -1,5 +1,5 @@
 import { setImmediate } from "node:timers/promises";
-import { FaissIndex } from "#index/faiss";
+import { exactIndex } from "#index/binding";
 
 /**
  * Finds each row's nearest rows for the clustering.
@@ -18,7 +18,7 @@ export type FindNeighbours = (
 /** Bytes handed to the addon at once: it copies them on the calling thread. */
 const BLOCK_BYTES = 512 * 1024;
 
-/** Exact neighbours by a FAISS flat index that lives for this call; its work is done on the addon's threads. */
+/** Exact neighbours by a FAISS flat index that lives for this call; its work is done on the addon's threads, where that is. */
 export const faissNeighbours: FindNeighbours = async (
   features,
   dimension,
@@ -27,7 +27,7 @@ export const faissNeighbours: FindNeighbours = async (
   const count = features.length / dimension;
   const neighbours = new Int32Array(count * k).fill(-1);
   const block = Math.max(1, Math.floor(BLOCK_BYTES / (4 * dimension)));
-  const index = FaissIndex.create({ kind: "flat" }, dimension);
+  const index = exactIndex(dimension);
   try {
     for (let start = 0; start < count; start += block) {
       const end = Math.min(count, start + block);

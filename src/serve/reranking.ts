@@ -1,5 +1,4 @@
-import { ExactIndex } from "#index/exact";
-import { FaissIndex, faissMissing } from "#index/faiss";
+import { exactIndex } from "#index/binding";
 import { squaredDistance } from "#memory/jaccard";
 import {
   averageOverNeighbours,
@@ -77,11 +76,7 @@ async function rankRows(
   dimension: number,
   width: number,
 ): Promise<{ neighbours: Int32Array; largest: Float64Array }> {
-  const spec = { kind: "flat" } as const;
-  const index =
-    faissMissing() === undefined
-      ? FaissIndex.create(spec, dimension)
-      : new ExactIndex(spec, dimension);
+  const index = exactIndex(dimension);
   try {
     const count = features.length / dimension;
     const ids = Float64Array.from({ length: count }, (_, row) => row);
