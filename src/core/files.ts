@@ -37,13 +37,54 @@ export function writeFailure(error: unknown, path: string): unknown {
   return error;
 }
 
-/** Flushes a file that another hand has written. */
-export async function syncFile(path: string): Promise<void> {
-  const handle = await open(path, "r+");
+/**
+ * Flushes a file that another hand has written.
+ *
+ * @throws {DiskFailedError} @throws {DiskFullError}
+ */
+export function syncFile(path: string): Promise<void> {
+  return sync(path, "r+");
+}
+
+async function sync(path: string, flags: "r" | "r+"): Promise<void> {
   try {
-    await handle.sync();
-  } finally {
-    await handle.close();
+    const handle = await open(path, flags);
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    throw writeFailure(error, path);
+  }
+}
+
+/**
+ * Removes a file, or a folder with all that is in it; one that is not there is no error.
+ *
+ * @throws {DiskFailedError} something of it is still there
+ */
+export async function removeTree(path: string): Promise<void> {
+  try {
+    await rm(path, { recursive: true, force: true });
+  } catch (error) {
+    throw writeFailure(error, path);
+  }
+}
+
+/**
+ * Makes a folder, and those above it, where nobody but this process makes and removes any.
+ *
+ * @throws {DiskFailedError} @throws {DiskFullError}
+ */
+export async function makeOwnFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (error) {
+    // What mkdir of Node says of a folder that a read-only or failing disk does not take.
+    if ((error as NodeJS.ErrnoException).code === "ENOENT")
+      throw new DiskFailedError(path, "ENOENT", { cause: error });
+    throw writeFailure(error, path);
   }
 }
 
@@ -66,14 +107,13 @@ export async function sha256OfFile(
   return hash.digest("hex");
 }
 
-/** Flushes a folder's own entries to disk, so that a rename or a new file in it survives a power cut. */
-export async function syncFolder(path: string): Promise<void> {
-  const handle = await open(path, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
+/**
+ * Flushes a folder's own entries to disk, so that a rename or a new file in it survives a power cut.
+ *
+ * @throws {DiskFailedError} @throws {DiskFullError}
+ */
+export function syncFolder(path: string): Promise<void> {
+  return sync(path, "r");
 }
 
 /**
@@ -118,7 +158,8 @@ export async function writeFileAtomically(
     }
     await rename(temporary, path);
   } catch (error) {
-    await rm(temporary, { force: true });
+    // What it failed of is what is to be told, not that something of it is left.
+    await rm(temporary, { force: true }).catch(() => undefined);
     throw writeFailure(error, path);
   }
   await syncFolder(folder);
@@ -151,7 +192,9 @@ export async function writeFolderAtomically(
       throw isFile ? noFolder(path, "ENOTDIR") : error;
     });
   } catch (error) {
-    await rm(temporary, { recursive: true, force: true });
+    await rm(temporary, { recursive: true, force: true }).catch(
+      () => undefined,
+    );
     throw writeFailure(error, path);
   }
   await syncFolder(parent);

@@ -1,7 +1,13 @@
-import { mkdir, readdir, rm, statfs } from "node:fs/promises";
+import { mkdir, readdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 
-import { ConfigError, type ReidError } from "./errors.js";
+import {
+  ConfigError,
+  DiskFailedError,
+  DiskFullError,
+  ReidError,
+} from "./errors.js";
+import { removeTree, writeFailure } from "./files.js";
 import { lockFolder, type FolderLock } from "./folder-lock.js";
 import {
   StoreCorruptError,
@@ -18,8 +24,7 @@ export const copyPrefix = "compacting-";
 /** Removes what a crash has left of them. */
 export async function removeCopies(path: string): Promise<void> {
   for (const name of await readdir(path))
-    if (name.startsWith(copyPrefix))
-      await rm(join(path, name), { recursive: true, force: true });
+    if (name.startsWith(copyPrefix)) await removeTree(join(path, name));
 }
 
 /** How long a disk's free space is taken for what it was, ms; a write takes a few MiB in it. */
@@ -40,14 +45,32 @@ export function freeBytesReader(): (folder: string) => Promise<number> {
 /** What lmdb says of EIO and EROFS: its errors have no code of the system's. */
 export const failedDisk = /input\/output error|read-only file system/i;
 
+/** What lmdb says of every transaction after one whose root was not written; what was there may still be read. */
+export const panicked = /MDB_PANIC/;
+
+/** What reading a table failed of. @returns the error itself where it is one of ours */
+export function readingFailure(folder: string, error: unknown): ReidError {
+  if (error instanceof ReidError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  const options = { cause: error };
+  return panicked.test(message)
+    ? new StoreReadOnlyError(folder, message, options)
+    : new StoreCorruptError(folder, message, options);
+}
+
 /** What opening a store or a table failed of. */
 export function openingFailure(folder: string, error: unknown): ReidError {
   if (error instanceof StoreFullError) return error;
   const message = error instanceof Error ? error.message : String(error);
   const options = { cause: error };
-  if (/no space/i.test(message))
+  const named = writeFailure(error, folder);
+  if (/no space/i.test(message) || named instanceof DiskFullError)
     return new StoreFullError(folder, 0, openingBytes, options);
-  if (failedDisk.test(message))
+  if (
+    failedDisk.test(message) ||
+    panicked.test(message) ||
+    named instanceof DiskFailedError
+  )
     return new StoreReadOnlyError(folder, message, options);
   return new StoreCorruptError(folder, message, options);
 }

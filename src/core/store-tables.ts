@@ -1,9 +1,15 @@
 import type { Database } from "lmdb";
 
+import { readingFailure } from "./store-disk.js";
 import type { StoreEnvironment, ValueEncoding } from "./store-environment.js";
 import { keyOf, rangeOf, type KeyRange, type StoreKey } from "./store-keys.js";
 
-/** One named table of the store: reads see the last committed write. */
+/**
+ * One named table of the store: reads see the last committed write.
+ *
+ * Every read throws StoreCorruptError where the file is damaged there, and StoreReadOnlyError while a commit that
+ * failed has not been taken back.
+ */
 export interface Table<Value> {
   readonly name: string;
   /** @returns a copy of the value; undefined where the key is not there */
@@ -26,38 +32,64 @@ export interface Writer {
 export class StoreTable<Value> implements Table<Value> {
   readonly name: string;
   readonly #encoding: ValueEncoding;
+  readonly #folder: string;
   readonly #environment: () => StoreEnvironment;
 
-  /** @param environment  the present one; throws where the store is closed */
+  /**
+   * @param folder       of the store, for what failures say
+   * @param environment  the present one; throws where the store is closed
+   */
   constructor(
     name: string,
     encoding: ValueEncoding,
+    folder: string,
     environment: () => StoreEnvironment,
   ) {
     this.name = name;
     this.#encoding = encoding;
+    this.#folder = folder;
     this.#environment = environment;
   }
 
   get(key: StoreKey): Value | undefined {
-    return this.#database().get(keyOf(key)) as Value | undefined;
+    const sought = keyOf(key);
+    try {
+      return this.#database().get(sought) as Value | undefined;
+    } catch (error) {
+      throw readingFailure(this.#folder, error);
+    }
   }
 
   has(key: StoreKey): boolean {
-    return this.#database().doesExist(keyOf(key));
+    const sought = keyOf(key);
+    try {
+      return this.#database().doesExist(sought);
+    } catch (error) {
+      throw readingFailure(this.#folder, error);
+    }
   }
 
   *range(range: KeyRange = {}): Iterable<{ key: StoreKey; value: Value }> {
     const environment = this.#environment();
     const database = environment.database(this.name, this.#encoding);
-    for (const { key, value } of environment.iterate(() =>
-      database.getRange(rangeOf(range)),
-    ))
-      yield { key: key as StoreKey, value: value as Value };
+    const sought = rangeOf(range);
+    try {
+      for (const { key, value } of environment.iterate(() =>
+        database.getRange(sought),
+      ))
+        yield { key: key as StoreKey, value: value as Value };
+    } catch (error) {
+      throw readingFailure(this.#folder, error);
+    }
   }
 
   count(range: KeyRange = {}): number {
-    return this.#database().getKeysCount(rangeOf(range));
+    const sought = rangeOf(range);
+    try {
+      return this.#database().getKeysCount(sought);
+    } catch (error) {
+      throw readingFailure(this.#folder, error);
+    }
   }
 
   #database(): Database {

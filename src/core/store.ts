@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { constants, existsSync } from "node:fs";
-import { copyFile, mkdir, rename, rm, stat, statfs } from "node:fs/promises";
+import { copyFile, rename, stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 
 import {
@@ -11,7 +11,13 @@ import {
   DiskFullError,
   ReidError,
 } from "./errors.js";
-import { syncFile, syncFolder, writeFailure } from "./files.js";
+import {
+  makeOwnFolder,
+  removeTree,
+  syncFile,
+  syncFolder,
+  writeFailure,
+} from "./files.js";
 import type { FolderLock } from "./folder-lock.js";
 import {
   copyPrefix,
@@ -20,6 +26,7 @@ import {
   lockedFolder,
   openingBytes,
   openingFailure,
+  panicked,
   removeCopies,
 } from "./store-disk.js";
 import { StoreEnvironment, type ValueEncoding } from "./store-environment.js";
@@ -70,7 +77,12 @@ export class Store {
   #copy: string | undefined;
   #writable = true;
   /** What has to be set right before the next write; a number: the transaction that failed, and may be in the file. */
-  #doubt: "nothing" | "file's name" | "writing thread" | number = "nothing";
+  #doubt:
+    | "nothing"
+    | "file's name"
+    | "place of the file"
+    | "writing thread"
+    | number = "nothing";
   #recovering: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
 
@@ -130,7 +142,7 @@ export class Store {
       assert(known.encoding === encoding, `table ${name} is ${known.encoding}`);
       return known.table;
     }
-    const table = new StoreTable(name, encoding, () => {
+    const table = new StoreTable(name, encoding, this.folder, () => {
       this.#assertOpen();
       return this.#environment;
     });
@@ -165,7 +177,7 @@ export class Store {
     } catch (error) {
       this.#underWay.delete(writing);
       // The caller goes on with a store that can be read, and written where the disk lets it.
-      await this.#settle().catch(() => undefined);
+      await this.#settleAll().catch(() => undefined);
       throw error;
     } finally {
       this.#underWay.delete(writing);
@@ -221,7 +233,7 @@ export class Store {
   async copyTo(folder: string): Promise<void> {
     this.#assertOpen();
     const path = join(folder, "store");
-    await mkdir(path, { recursive: true });
+    await makeOwnFolder(path);
     const file = join(path, "data.mdb");
     if (existsSync(file))
       throw new ConfigError("folder of the copy", file, "no store there");
@@ -235,7 +247,7 @@ export class Store {
       const message = String(error);
       if (/no space/i.test(message))
         throw new DiskFullError(file, "ENOSPC", { cause: error });
-      if (failedDisk.test(message))
+      if (failedDisk.test(message) || panicked.test(message))
         throw new DiskFailedError(file, message, { cause: error });
       throw writeFailure(error, file);
     } finally {
@@ -277,7 +289,7 @@ export class Store {
       try {
         for (const [name, { encoding }] of this.#tables)
           fresh.database(name, encoding);
-        await rename(join(inner, "data.mdb"), join(path, "data.mdb"));
+        await this.#putInPlace(join(inner, "data.mdb"), join(path, "data.mdb"));
       } catch (error) {
         await fresh.close();
         throw error;
@@ -285,7 +297,9 @@ export class Store {
       // The old file has no name any more: whatever comes, what is written to it would be lost.
       this.#environment = fresh;
     } catch (error) {
-      await rm(copy, { recursive: true, force: true });
+      // What is left of it the next start removes; where it may be the store's own file, nothing is touched.
+      if (this.#doubt !== "place of the file")
+        await removeTree(copy).catch(() => undefined);
       throw writeFailure(error, join(path, "data.mdb"));
     }
     // Ranges that are still read hold the old file open, which has no name any more.
@@ -293,12 +307,30 @@ export class Store {
     this.#copy = copy;
     const closing = old.close().then(async () => {
       if (leftover !== undefined)
-        await rm(leftover, { recursive: true, force: true });
+        await removeTree(leftover).catch(() => undefined);
     });
     this.#closing.add(closing);
     void closing.finally(() => this.#closing.delete(closing));
     this.#doubt = "file's name";
     await this.#syncName();
+  }
+
+  /** The rename that is the commit; a disk may say that it failed, and have made it. */
+  async #putInPlace(from: string, to: string): Promise<void> {
+    try {
+      await rename(from, to);
+    } catch (error) {
+      const place = await stat(from).then(
+        () => "old" as const,
+        (reason: unknown) =>
+          (reason as NodeJS.ErrnoException).code === "ENOENT"
+            ? ("new" as const)
+            : ("unknown" as const),
+      );
+      if (place === "new") return;
+      if (place === "unknown") this.#doubt = "place of the file";
+      throw error;
+    }
   }
 
   /** Nothing is acknowledged in a file whose name is not on the disk yet. */
@@ -322,6 +354,11 @@ export class Store {
       this.#compacting === undefined &&
       this.#doubt === "nothing"
     );
+  }
+
+  /** Waits until everything is right again, or cannot be. What then begins asks `#isReady` in the same turn. */
+  async #settleAll(): Promise<void> {
+    while (!this.#isReady) await this.#settle();
   }
 
   /**
@@ -357,7 +394,7 @@ export class Store {
     const file = join(this.folder, "store", "data.mdb");
     return this.#replace(async (folder) => {
       const path = join(folder, "store");
-      await mkdir(path, { recursive: true });
+      await makeOwnFolder(path);
       const copy = join(path, "data.mdb");
       await copyFile(file, copy, constants.COPYFILE_FICLONE);
       await takeBack(copy, doubt);

@@ -1,7 +1,9 @@
-import { copyFile, mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
+import { copyFile, readdir, readFile, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 import {
+  makeOwnFolder,
+  removeTree,
   sha256OfFile,
   syncFolder,
   writeAtomically,
@@ -157,14 +159,14 @@ async function copyStore(
     return await describeCopy(copy);
   } finally {
     await copy.close();
-    await rm(whole, { recursive: true, force: true });
+    await removeTree(whole);
   }
 }
 
 /** The locks of a data folder are of the process that had it open. */
 async function dropLocks(folder: string): Promise<void> {
   for (const path of ["lock", "store/lock.mdb"])
-    await rm(join(folder, path), { force: true });
+    await removeTree(join(folder, path));
 }
 
 async function filesIn(folder: string): Promise<readonly string[]> {
@@ -253,7 +255,7 @@ export async function listBackups(
 /**
  * Deletes a backup. Its manifest goes first: what a crash leaves is no backup any more.
  *
- * @throws {BackupNotFoundError}
+ * @throws {BackupNotFoundError} @throws {DiskFailedError}
  */
 export async function deleteBackup(
   folder: string,
@@ -266,10 +268,10 @@ export async function deleteBackup(
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ENOENT" || code === "ENOTDIR")
       throw new BackupNotFoundError(backupId);
-    throw error;
+    throw writeFailure(error, path);
   }
   await syncFolder(path);
-  await rm(path, { recursive: true, force: true });
+  await removeTree(path);
   await syncFolder(folder);
 }
 
@@ -278,14 +280,14 @@ export async function sweepBackups(folder: string): Promise<void> {
   const names = await readdir(folder).catch(() => []);
   for (const name of names)
     if (/^\..+\.[0-9a-f]{12}\.tmp$/.test(name))
-      await rm(join(folder, name), { recursive: true, force: true });
+      await removeTree(join(folder, name));
 }
 
 /**
  * Copies a backup's files beside the living data and holds the copies to the manifest.
  *
  * @param target  a folder that is not there yet
- * @throws {BackupNotFoundError} @throws {BackupCorruptError} @throws {DiskFullError}
+ * @throws {BackupNotFoundError} @throws {BackupCorruptError} @throws {DiskFullError} @throws {DiskFailedError}
  */
 export async function stageBackup(
   folder: string,
@@ -300,7 +302,7 @@ export async function stageBackup(
   for (const { path, sizeBytes, sha256 } of files) {
     signal.throwIfAborted();
     const copy = join(target, path);
-    await mkdir(dirname(copy), { recursive: true });
+    await makeOwnFolder(dirname(copy));
     try {
       await copyFile(join(folder, backupId, path), copy);
     } catch (error) {

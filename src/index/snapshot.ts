@@ -1,7 +1,7 @@
-import { open, readdir, readFile, rm, stat } from "node:fs/promises";
+import { open, readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 
-import { sha256OfFile, writeFolderAtomically } from "#core/files";
+import { removeTree, sha256OfFile, writeFolderAtomically } from "#core/files";
 
 import { SnapshotCorruptError } from "./errors.js";
 import { FaissIndex } from "./faiss.js";
@@ -68,8 +68,7 @@ export async function saveSnapshot(
       await handle.close();
     }
   });
-  for (const old of before)
-    await rm(join(folder, old), { recursive: true, force: true });
+  for (const old of before) await removeTree(join(folder, old));
 }
 
 /** A snapshot that was read. */
@@ -146,7 +145,7 @@ async function readFacts(path: string): Promise<SnapshotFacts> {
   return { formatVersion, gallery, dimension, kind, sequence, sha256 };
 }
 
-/** Removes every snapshot of a gallery. */
+/** Removes every snapshot of a gallery. @throws {DiskFailedError} */
 export async function deleteSnapshots(folder: string): Promise<void> {
-  await rm(folder, { recursive: true, force: true });
+  await removeTree(folder);
 }
