@@ -5,9 +5,10 @@ import { randomStream } from "#core/random";
 
 import { faultsMissing } from "../support/torture-faults.js";
 import { assertSound } from "../support/torture-judge.js";
-import { Torture } from "../support/torture-run.js";
+import { randomMoment, Torture } from "../support/torture-run.js";
 import {
   answeredCalls,
+  doubtfulCalls,
   liveWithFault,
   pointsOf,
   scriptedCalls,
@@ -26,7 +27,7 @@ describe("a data folder whose process is killed", () => {
       for (let kill = 0; kill < kills; kill++) {
         const life = await torture.live({
           ...{ seed, mode: "random", steps: 1e6 },
-          killAfterMs: random.between(0, 600),
+          kill: randomMoment(random),
           onCopy: random.uniform() < 0.5,
         });
         const about = `seed ${seed}, kill ${kill}, ${torture.folder}: ${life.errors}`;
@@ -69,16 +70,20 @@ describe(
       ["ENOSPC", 1],
       ["EIO", 1],
       ["EROFS", 1e9],
+      ["done-EIO", 1],
     ] as const)
       test(`loses nothing when calls answer ${does} ${length === 1 ? "once" : "from one on for good"}`, async () => {
-        const calls = await scriptedCalls(seed, answeredCalls);
+        const hit = does === "done-EIO" ? doubtfulCalls : answeredCalls;
+        const calls = await scriptedCalls(seed, hit);
         for (const at of spread(pointsOf(calls, does), points, seed)) {
-          const fault = { does, at, length, calls: answeredCalls };
+          const fault = { does, at, length, calls: hit };
           const life = await liveWithFault(seed, fault);
           const { call, path } = calls[at - 1];
           const about = `seed ${seed}, ${does} at ${at} (${call} ${path}): ${life.errors}`;
           assertSound(life.verdict, about);
           assert.equal(life.signal, null, about);
+          for (const { code, message } of life.refusals)
+            assert.notEqual(code, "NONE", `${about} ${message}`);
         }
       });
   },

@@ -3,10 +3,10 @@
 //
 //   node torture-child.js FOLDER SEED FIRST_STEP STEPS random|script
 import { writeSync } from "node:fs";
-import { rm } from "node:fs/promises";
 import { join } from "node:path";
 
 import { ReidError } from "#core/errors";
+import { removeTree } from "#core/files";
 import { Store } from "#core/store";
 import {
   deleteBackup,
@@ -16,7 +16,7 @@ import {
   writeBackup,
 } from "#index/backup";
 import { GalleryStore } from "#index/gallery-store";
-import type { InTransaction } from "#index/gallery-types";
+import type { EntrySelector, InTransaction } from "#index/gallery-types";
 import { Tombstones } from "#index/tombstones";
 
 import { featureNamed, SteppedClock } from "./galleries.js";
@@ -30,9 +30,11 @@ import {
   scriptedStep,
   timeOf,
   tortureDimension,
+  type Chosen,
   type Operation,
   type Placed,
 } from "./torture-plan.js";
+import { markOf, receiptsIn } from "./torture-receipts.js";
 
 const [folder, seed, first, steps, mode] = process.argv.slice(2);
 const data = join(folder, "data");
@@ -47,8 +49,7 @@ function say(line: Readonly<Record<string, unknown>>): void {
 }
 
 const clock = new SteppedClock(timeOf(Number(first)));
-const { store, galleries } = await start();
-const receipts = store.table<number>(receiptsTable, "data");
+const { store, galleries, receipts } = await start();
 say({ say: "ready" });
 
 /** What a failure is called: the code of an error of ours, NONE and its trace where it is not. */
@@ -59,14 +60,15 @@ function failure(error: unknown): { code: string; message: string } {
   return { code: "NONE", message: trace ?? String(error) };
 }
 
-async function start(): Promise<{ store: Store; galleries: GalleryStore }> {
+async function start() {
   try {
     const store = await Store.open(data, { minFreeBytes: 0 });
-    await rm(staging, { recursive: true, force: true });
+    await removeTree(staging);
     await sweepBackups(backups);
     const log = { info: () => undefined, warn: () => undefined };
     const galleries = await GalleryStore.open(store, { clock, log });
-    return { store, galleries };
+    const receipts = store.table<number>(receiptsTable, "data");
+    return { store, galleries, receipts };
   } catch (error) {
     say({ say: "not started", ...failure(error) });
     process.exit(3);
@@ -105,8 +107,14 @@ async function restore(backupId: string): Promise<void> {
     }
   } finally {
     // The next start removes it.
-    await rm(staged, { recursive: true, force: true }).catch(() => undefined);
+    await removeTree(staged).catch(() => undefined);
   }
+}
+
+function selectorOf(chosen: Chosen): EntrySelector {
+  if (!("identityIn" in chosen)) return chosen;
+  const { identityIn, cameraIn } = chosen;
+  return { filter: { identityIn: [identityIn], cameraIn: [cameraIn] } };
 }
 
 async function make(
@@ -158,6 +166,26 @@ async function make(
         inTransaction,
       );
       return { deletedCount };
+    }
+    case "update": {
+      const gallery = await galleries.get(operation.gallery);
+      const { attributes, expiresAtMs, ...texts } = operation.changes;
+      const { updatedCount } = await gallery.updateEntries(
+        selectorOf(operation.chosen),
+        {
+          ...texts,
+          trackId: markOf(lane, step),
+          ...(expiresAtMs === undefined
+            ? {}
+            : {
+                expiresAtUs: expiresAtMs === null ? null : expiresAtMs * 1000,
+              }),
+          ...(attributes === undefined
+            ? {}
+            : { attributes: { ...attributes, maximum: 8 } }),
+        },
+      );
+      return { updatedCount };
     }
     case "forget":
       await galleries.forget(operation.identity, operation.gallery);
@@ -229,6 +257,16 @@ function isApplied(operation: Operation, step: number): boolean {
   return has === (kind === "create");
 }
 
+/** Where that cannot be read, the child ends: what is there its folder's next owner finds out. */
+function whetherApplied(operation: Operation, step: number): boolean {
+  try {
+    return isApplied(operation, step);
+  } catch (error) {
+    say({ say: "not looked", ...failure(error) });
+    process.exit(3);
+  }
+}
+
 let turn = 0;
 
 /** Runs operations at once; the next turn begins when all have ended. */
@@ -243,8 +281,11 @@ async function run(step: number, operations: readonly Placed[]): Promise<void> {
         const answer = await make(operation, lane, step);
         say({ say: "ack", turn, lane, answer });
       } catch (error) {
-        const applied = isApplied(operation, step);
-        say({ say: "refused", turn, lane, applied, ...failure(error) });
+        say({
+          ...{ say: "refused", turn, lane },
+          applied: whetherApplied(operation, step),
+          ...failure(error),
+        });
       }
     }),
   );
@@ -258,14 +299,10 @@ async function newestBackup(): Promise<Operation | undefined> {
   const looked = join(staging, "looked-at");
   await stageBackup(backups, backupId, looked, unreported);
   const copy = await Store.open(looked, { minFreeBytes: 0 });
-  const held = [...copy.table<number>(receiptsTable, "data").range()];
+  const receipts = receiptsIn(copy);
   await copy.close();
-  await rm(looked, { recursive: true, force: true });
-  return {
-    kind: "restore",
-    backupId,
-    receipts: Object.fromEntries(held.map(({ key, value }) => [key, value])),
-  };
+  await removeTree(looked);
+  return { kind: "restore", backupId, receipts };
 }
 
 async function alone(kind: "restore" | "side"): Promise<Operation | undefined> {

@@ -2,13 +2,14 @@
 // one folder, and lets the N-th of them fail, tear, or end the process before it happens.
 //
 //   REID_FAULT_UNDER=FOLDER   only files below it count
-//   REID_FAULT_DOES=count | kill | torn | ENOSPC | EIO | EROFS | EDQUOT
+//   REID_FAULT_DOES=count | kill | torn | done-EIO | ENOSPC | EIO | EROFS | EDQUOT
 //   REID_FAULT_AT=N           the first call hit; counted from 1
 //   REID_FAULT_LENGTH=M       calls hit from there on; default 1
 //   REID_FAULT_CALLS=A,B,…    names of the calls that count; default all
 //   REID_FAULT_LOG=FILE       a line for each call that counts: its number, name and path
 //
-// `torn` writes the first half of the bytes and ends the process: what a power cut leaves of a write.
+// `torn` writes the first half of the bytes and ends the process: what a power cut leaves of a write. `done-EIO` makes
+// the call and answers EIO: what was to be done is done, and the caller is told otherwise.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -24,7 +25,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { NONE = 0, KILL = -1, TORN = -2 };
+enum { NONE = 0, KILL = -1, TORN = -2, DONE = -3 };
 
 static const char *under, *calls;
 static size_t under_length;
@@ -42,6 +43,7 @@ __attribute__((constructor)) static void configure(void) {
   if ((text = getenv("REID_FAULT_DOES"))) {
     if (!strcmp(text, "kill")) does = KILL;
     if (!strcmp(text, "torn")) does = TORN;
+    if (!strcmp(text, "done-EIO")) does = DONE;
     if (!strcmp(text, "ENOSPC")) does = ENOSPC;
     if (!strcmp(text, "EIO")) does = EIO;
     if (!strcmp(text, "EROFS")) does = EROFS;
@@ -103,6 +105,11 @@ static void *next(const char *name) { return dlsym(RTLD_NEXT, name); }
     if (fate_ == TORN) {      \
       (void)!(made);          \
       end();                  \
+    }                         \
+    if (fate_ == DONE) {      \
+      (void)!(made);          \
+      errno = EIO;            \
+      return -1;              \
     }                         \
     return (made);            \
   } while (0)
@@ -190,8 +197,9 @@ size_t fwrite(const void *bytes, size_t size, size_t many, FILE *file) {
     fflush(file);
     end();
   }
-  if (fate > 0) {
-    errno = fate;
+  if (fate == DONE) NEXT(fwrite)(bytes, size, many, file);
+  if (fate > 0 || fate == DONE) {
+    errno = fate == DONE ? EIO : fate;
     return 0;
   }
   return NEXT(fwrite)(bytes, size, many, file);

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** What happens to a call of the kernel that changes files: torture-faults.c says how. */
-export type Fate = "kill" | "torn" | "ENOSPC" | "EDQUOT" | "EIO" | "EROFS";
+export type Fate =
+  "kill" | "torn" | "done-EIO" | "ENOSPC" | "EDQUOT" | "EIO" | "EROFS";
 
 /** Calls that can be hit. */
 export const faultCalls = [

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 
 import { randomStream } from "#core/random";
 import { dot } from "#core/vectors";
@@ -19,12 +20,13 @@ import {
 import type { KnownEntry, TortureModel } from "./torture-model.js";
 import {
   cropNamed,
-  receiptsTable,
+  keeper,
   timeOf,
   tortureDimension,
   type Operation,
   type Placed,
 } from "./torture-plan.js";
+import { receiptsIn } from "./torture-receipts.js";
 
 /** What a folder was found to hold, against the model. */
 export interface Verdict {
@@ -92,9 +94,11 @@ function holdToReceipts(
   { acknowledged, step }: Judged,
   { lost }: Verdict,
 ): void {
-  const receipts = store.table<number>(receiptsTable, "data");
+  const receipts = receiptsIn(store);
   for (const [lane, { kind }] of acknowledged) {
-    const held = receipts.get(String(lane));
+    // An update has none of its own, and may have chosen nothing: its entries are compared.
+    if (kind === "update") continue;
+    const held = receipts[String(lane)];
     if (held !== step)
       lost.push(`${kind} of lane ${lane} in step ${step}: receipt ${held}`);
   }
@@ -105,7 +109,7 @@ async function resolve(
   { store, galleries }: OpenGalleries,
   { model, open, step }: Judged,
 ): Promise<void> {
-  const receipts = store.table<number>(receiptsTable, "data");
+  const receipts = receiptsIn(store);
   for (const { lane, operation } of open) {
     let isDone = false;
     switch (operation.kind) {
@@ -113,7 +117,8 @@ async function resolve(
       case "delete":
       case "delete-identity":
       case "delete-filter":
-        isDone = receipts.get(String(lane)) === step;
+      case "update":
+        isDone = receipts[String(lane)] === step;
         break;
       case "forget":
         isDone = new Tombstones(store).matcher([operation.gallery])(
@@ -131,7 +136,7 @@ async function resolve(
       case "restore": {
         // One commit for all galleries: it is there for every one of them or for none.
         const after = model.fork();
-        after.apply(operation, step);
+        after.apply({ lane: keeper, operation }, step);
         isDone = await agrees([...galleries.known()], after, step);
         break;
       }
@@ -143,7 +148,7 @@ async function resolve(
       case "backup":
         break;
     }
-    if (isDone) model.apply(operation, step);
+    if (isDone) model.apply({ lane, operation }, step);
   }
 }
 
@@ -190,7 +195,7 @@ async function compareEntries(
   const found = new Set<string>();
   const { cropRetention } = gallery.describe();
   for (const entry of entries) {
-    const { entryId, identity, cameraId, sequence, expiresAtUs } = entry;
+    const { entryId, sequence, expiresAtUs } = entry;
     if (found.has(entryId)) doubled.push(`${name} ${entryId}`);
     found.add(entryId);
     const expected = known.get(entryId);
@@ -200,8 +205,10 @@ async function compareEntries(
     }
     const isSame =
       isVersion(entry, expected) &&
-      identity === expected.identity &&
-      cameraId === expected.cameraId &&
+      entry.identity === expected.identity &&
+      entry.cameraId === expected.cameraId &&
+      entry.trackId === expected.trackId &&
+      isDeepStrictEqual(entry.attributes, expected.attributes) &&
       (expiresAtUs ?? Infinity) === expected.expiresAtMs * 1000 &&
       sequence === (expected.sequence ?? sequence);
     const crop = crops.get(entryId);

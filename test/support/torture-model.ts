@@ -1,10 +1,20 @@
-import { homeGalleries, timeOf, type Operation } from "./torture-plan.js";
+import {
+  homeGalleries,
+  timeOf,
+  type Chosen,
+  type Operation,
+  type Placed,
+} from "./torture-plan.js";
+import { markOf } from "./torture-receipts.js";
 
 /** An entry as the model has it. */
 export interface KnownEntry {
   readonly version: string;
   readonly identity: string;
   readonly cameraId: string;
+  /** The mark of the last update; empty: there was none. */
+  readonly trackId: string;
+  readonly attributes: Readonly<Record<string, string>>;
   readonly enrolledAtMs: number;
   readonly expiresAtMs: number;
   /** Undefined: the write was never acknowledged, and turned out to be there. */
@@ -19,6 +29,7 @@ export interface Answer {
     readonly code?: string;
   }[];
   readonly deletedCount?: number;
+  readonly updatedCount?: number;
 }
 
 type Entries = Map<string, KnownEntry>;
@@ -83,11 +94,12 @@ export class TortureModel {
   /**
    * Applies an operation that took effect.
    *
+   * @param lane    whose it is
    * @param answer  what was answered; left out where nothing was
    * @returns what the answer should not have said; empty: it was right
    */
   apply(
-    operation: Operation,
+    { lane, operation }: Placed,
     step: number,
     answer?: Answer,
   ): readonly string[] {
@@ -113,6 +125,8 @@ export class TortureModel {
           ({ identity, cameraId }) =>
             identity === operation.identity && cameraId === operation.cameraId,
         );
+      case "update":
+        return this.#update(operation, markOf(lane, step), step, answer);
       case "forget": {
         const { gallery, identity } = operation;
         this.#forgotten.push({ gallery, identity, atMs: timeOf(step) });
@@ -171,6 +185,7 @@ export class TortureModel {
       }
       entries.set(entryId, {
         ...rest,
+        ...{ trackId: "", attributes: {} },
         expiresAtMs,
         enrolledAtMs: timeOf(step),
         sequence: result?.sequence,
@@ -196,6 +211,49 @@ export class TortureModel {
       : [`${gallery}: ${deletedCount} were deleted, not ${chosen.length}`];
   }
 
+  #update(
+    {
+      gallery,
+      chosen,
+      changes,
+    }: Extract<Operation, { readonly kind: "update" }>,
+    trackId: string,
+    step: number,
+    answer: Answer | undefined,
+  ): readonly string[] {
+    const entries = this.#swept(gallery, step);
+    const { attributes, expiresAtMs, ...texts } = changes;
+    let updatedCount = 0;
+    for (const [entryId, known] of entries) {
+      if (!isChosen(chosen, entryId, known)) continue;
+      updatedCount++;
+      const updated = {
+        ...(attributes?.replace ?? known.attributes),
+        ...attributes?.set,
+      };
+      entries.set(entryId, {
+        ...known,
+        ...texts,
+        ...(expiresAtMs === undefined
+          ? {}
+          : { expiresAtMs: expiresAtMs ?? Infinity }),
+        trackId,
+        attributes: Object.fromEntries(
+          Object.entries(updated).flatMap(([key, value]) =>
+            value === null ? [] : [[key, value]],
+          ),
+        ),
+        // Its own, rising from that of the write before.
+        sequence: undefined,
+      });
+    }
+    return updatedCount === (answer?.updatedCount ?? updatedCount)
+      ? []
+      : [
+          `${gallery}: ${answer?.updatedCount} were updated, not ${updatedCount}`,
+        ];
+  }
+
   #restore({
     backupId,
     receipts,
@@ -206,7 +264,7 @@ export class TortureModel {
     then.galleries = copyOf(backup.galleries);
     for (const [lane, operation] of backup.writes)
       if (receipts[String(lane)] === backup.step)
-        then.apply(operation, backup.step);
+        then.apply({ lane, operation }, backup.step);
     for (const [name, entries] of then.galleries) {
       for (const [entryId, { identity, enrolledAtMs }] of entries)
         if (
@@ -231,6 +289,16 @@ export class TortureModel {
       if (expiresAtMs <= timeOf(step)) entries.delete(entryId);
     return entries;
   }
+}
+
+function isChosen(
+  chosen: Chosen,
+  entryId: string,
+  { identity, cameraId }: KnownEntry,
+): boolean {
+  if ("entryIds" in chosen) return chosen.entryIds.includes(entryId);
+  if ("identity" in chosen) return chosen.identity === identity;
+  return chosen.identityIn === identity && chosen.cameraIn === cameraId;
 }
 
 /** Whether a gallery is there from the beginning to the end. */

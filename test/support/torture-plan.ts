@@ -23,6 +23,26 @@ export interface TortureItem {
   readonly expiresAtMs?: number;
 }
 
+/** Which entries an update is of: by id, by identity, or by a filter of identity and camera. */
+export type Chosen =
+  | { readonly entryIds: readonly string[] }
+  | { readonly identity: string }
+  | { readonly identityIn: string; readonly cameraIn: string };
+
+/** New values of entries; each update leaves its mark beside them (`markOf`). */
+export interface TortureChanges {
+  readonly identity?: string;
+  readonly cameraId?: string;
+  /** Milliseconds since 1970; null: never. */
+  readonly expiresAtMs?: number | null;
+  readonly attributes?: {
+    /** All of them. */
+    readonly replace?: Readonly<Record<string, string>>;
+    /** Some of them; null: taken away. */
+    readonly set?: Readonly<Record<string, string | null>>;
+  };
+}
+
 /** What is asked of the galleries; what it does to them is in `TortureModel`. */
 export type Operation =
   | {
@@ -46,6 +66,12 @@ export type Operation =
       readonly gallery: string;
       readonly identity: string;
       readonly cameraId: string;
+    }
+  | {
+      readonly kind: "update";
+      readonly gallery: string;
+      readonly chosen: Chosen;
+      readonly changes: TortureChanges;
     }
   | {
       readonly kind: "forget";
@@ -131,6 +157,28 @@ function itemsOf(place: Place, count: number): readonly TortureItem[] {
   });
 }
 
+function chosenOf(place: Place): Chosen {
+  const draw = place.random.below(3);
+  if (draw === 0)
+    return { entryIds: [entryOf(place), entryOf(place), entryOf(place)] };
+  const identity = identityOf(place);
+  if (draw === 1) return { identity };
+  return { identityIn: identity, cameraIn: `c${place.lane}-1` };
+}
+
+function changesOf(place: Place): TortureChanges {
+  const { random, step } = place;
+  const text = `s${step}`;
+  return [
+    { identity: identityOf(place) },
+    { cameraId: `c${place.lane}-${random.below(3)}` },
+    { expiresAtMs: timeOf(step + 2 + random.below(4)) },
+    { expiresAtMs: null, identity: "" },
+    { attributes: { replace: { coat: text } } },
+    { attributes: { set: { hat: text, coat: null } } },
+  ][random.below(6)];
+}
+
 /** How each kind is made. */
 const makers: Readonly<Record<PlannedKind, (place: Place) => Operation>> = {
   enroll: (place) => ({
@@ -157,6 +205,12 @@ const makers: Readonly<Record<PlannedKind, (place: Place) => Operation>> = {
     identity: identityOf(place),
     cameraId: `c${place.lane}-0`,
   }),
+  update: (place) => ({
+    kind: "update",
+    gallery: galleryOf(place),
+    chosen: chosenOf(place),
+    changes: changesOf(place),
+  }),
   forget: (place) => ({
     kind: "forget",
     gallery: galleryOf(place),
@@ -176,6 +230,7 @@ const makers: Readonly<Record<PlannedKind, (place: Place) => Operation>> = {
 const writing = [
   ...["enroll", "enroll", "enroll", "enroll"],
   ...["delete", "delete-identity", "delete-filter"],
+  ...["update", "update"],
 ] as readonly PlannedKind[];
 
 const keeping = [
@@ -217,10 +272,10 @@ export function randomStep(seed: number, step: number): Step {
 const script: readonly (readonly PlannedKind[] | "restore" | "side")[] = [
   ["enroll", "enroll", "enroll"],
   ["enroll", "delete", "delete-identity", "snapshot"],
-  ["enroll", "enroll", "delete-filter", "backup"],
-  ["enroll", "delete", "enroll", "reindex"],
+  ["enroll", "update", "delete-filter", "backup"],
+  ["update", "delete", "enroll", "reindex"],
   ["forget"],
-  ["enroll", "enroll", "enroll", "compact"],
+  ["enroll", "update", "update", "compact"],
   "side",
   "restore",
   ["enroll", "enroll", "enroll", "rebuild"],

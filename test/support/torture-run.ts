@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { setTimeout as after } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
+import type { RandomStream } from "#core/random";
+
 import { judge, type Verdict } from "./torture-judge.js";
 import { TortureModel, type Answer } from "./torture-model.js";
 import { keeper, type Operation, type Placed } from "./torture-plan.js";
@@ -23,6 +25,19 @@ export interface Refusal {
   readonly message: string;
 }
 
+/** A moment of a child's work, whatever the machine's speed. */
+export interface KillMoment {
+  /** Lines that it has said since it was ready: operations begun, and answered. */
+  readonly afterLines: number;
+  /** And so long after that. */
+  readonly afterMs: number;
+}
+
+/** A moment drawn at random, in the first dozen or so of operations. */
+export function randomMoment(random: RandomStream): KillMoment {
+  return { afterLines: random.below(40), afterMs: random.between(0, 40) };
+}
+
 /** How a child lives and ends. */
 export interface LifeOptions {
   readonly seed: number;
@@ -31,8 +46,8 @@ export interface LifeOptions {
   readonly steps: number;
   /** Beside the present one. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Killed so long after it was ready; undefined: nobody kills it from outside. */
-  readonly killAfterMs?: number;
+  /** When it is killed; undefined: nobody kills it from outside. */
+  readonly kill?: KillMoment;
   /** Whether a copy of the folder is judged, so that the next child meets what the kill left. Default no. */
   readonly onCopy?: boolean;
 }
@@ -116,7 +131,7 @@ export class Torture {
   }
 
   async #run(options: LifeOptions): Promise<Ended> {
-    const { seed, mode, steps, env = {}, killAfterMs } = options;
+    const { seed, mode, steps, env = {}, kill } = options;
     const running = spawn(
       process.execPath,
       [child, this.folder, `${seed}`, `${this.#nextStep}`, `${steps}`, mode],
@@ -126,13 +141,14 @@ export class Torture {
       },
     );
     let isHung = false;
-    let isReady = (): void => undefined;
-    const ready = new Promise<void>((resolve) => (isReady = resolve));
+    let hasCome = (): void => undefined;
+    const moment = new Promise<void>((resolve) => (hasCome = resolve));
     let text = "";
     let errors = "";
     running.stdout.setEncoding("utf8").on("data", (chunk: string) => {
       text += chunk;
-      if (text.includes('"ready"')) isReady();
+      if (kill !== undefined && text.split("\n").length > 1 + kill.afterLines)
+        hasCome();
     });
     running.stderr.setEncoding("utf8").on("data", (chunk: string) => {
       errors += chunk;
@@ -144,11 +160,10 @@ export class Torture {
         });
       },
     );
-    if (killAfterMs !== undefined) {
-      await Promise.race([ready, closed]);
-      await Promise.race([after(killAfterMs), closed]);
-      running.kill("SIGKILL");
-    }
+    if (kill !== undefined)
+      void moment
+        .then(() => after(kill.afterMs))
+        .then(() => running.kill("SIGKILL"));
     const late = setTimeout(() => {
       isHung = true;
       running.kill("SIGKILL");
@@ -200,12 +215,14 @@ export class Torture {
         if (end === undefined) open.push({ lane, operation });
         else if (end.say === "ack") {
           acknowledged++;
-          wrong.push(...this.model.apply(operation, step, end.answer));
+          wrong.push(
+            ...this.model.apply({ lane, operation }, step, end.answer),
+          );
           if (lane !== keeper) lastWrites.set(lane, operation);
         } else {
           const { code, message, applied } = end;
           refusals.push({ what: operation.kind, code, message });
-          if (applied) this.model.apply(operation, step);
+          if (applied) this.model.apply({ lane, operation }, step);
         }
       }
     }

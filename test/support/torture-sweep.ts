@@ -23,6 +23,12 @@ export const answeredCalls: readonly string[] = faultCalls.filter(
 /** Calls that carry bytes: they can be torn. */
 const carrying = [...pageCalls, "pwrite-root", "write", "fwrite", "copy"];
 
+/** Calls that can be made and answer that they were not: what they did is in doubt. */
+export const doubtfulCalls: readonly string[] = [
+  ...["pwrite-root", "write", "fwrite", "copy", "fsync", "fdatasync"],
+  ...["rename", "unlink", "rmdir", "mkdir"],
+];
+
 /** Which calls can meet a fate in earnest. */
 const meeting: Readonly<Record<Fate, (call: string) => boolean>> = {
   kill: () => true,
@@ -31,6 +37,7 @@ const meeting: Readonly<Record<Fate, (call: string) => boolean>> = {
   EDQUOT: (call) => carrying.includes(call),
   EIO: () => true,
   EROFS: () => true,
+  "done-EIO": (call) => doubtfulCalls.includes(call),
 };
 
 /** Calls that change files in the scripted run, in their order. */
