@@ -1,3 +1,6 @@
+import { setTimeout } from "node:timers/promises";
+
+import { Arrivals } from "./arrivals.js";
 import { indexKinds, type IndexSpec } from "./index-kinds.js";
 import { trainIfReady } from "./index-training.js";
 import type {
@@ -29,6 +32,11 @@ export interface FoundSet {
 /** How many entries move at once: a deletion waits for them, searches do not. */
 const movedAtOnce = 64;
 
+// Entries a second from which on the tail takes them alone, up to this share of it; how often that is looked at, ms.
+const burstRate = 500;
+const burstShare = 0.75;
+const burstLookMs = 20;
+
 // Compacting costs a build of the whole index: worth it when a quarter of it is dead.
 const compactFrom = 1000;
 const compactShare = 0.25;
@@ -53,12 +61,20 @@ export class GalleryIndex {
   #training: Promise<void> | undefined;
   #closed = false;
   #replacing = false;
+  readonly #arrivals = new Arrivals();
+  readonly #burstLimit: number;
 
+  /**
+   * @param isLive     whether an id is still of an entry
+   * @param tailLimit  how many entries may wait before writes do
+   */
   constructor(
     main: VectorIndex,
     tail: VectorIndex,
     isLive: (id: number) => boolean,
+    tailLimit: number,
   ) {
+    this.#burstLimit = burstShare * tailLimit;
     this.#main = main;
     this.#tail = tail;
     this.#isLive = isLive;
@@ -129,6 +145,7 @@ export class GalleryIndex {
     }
     await this.#tail.add(ids, features);
     for (const id of ids) this.#waiting.push(id);
+    this.#arrivals.add(ids.length, performance.now());
     this.#startMoving();
   }
 
@@ -267,6 +284,10 @@ export class GalleryIndex {
 
   async #move(): Promise<void> {
     while (this.#waiting.length > 0 && !this.#closed && !this.#replacing) {
+      if (this.#isBurst) {
+        await setTimeout(burstLookMs);
+        continue;
+      }
       const batch = this.#waiting.slice(0, movedAtOnce);
       const live = Float64Array.from(batch.filter((id) => this.#isLive(id)));
       const features = await this.#tail.features(live);
@@ -291,6 +312,18 @@ export class GalleryIndex {
       this.#waiting.splice(0, batch.length);
       this.#wake();
     }
+  }
+
+  /**
+   * Whether entries come so fast that linking them had better wait: the tail is there for that, and who writes needs
+   * the processor. Not where somebody waits for the index.
+   */
+  get #isBurst(): boolean {
+    return (
+      this.#arrivals.rate(performance.now()) >= burstRate &&
+      this.#waiting.length < this.#burstLimit &&
+      this.#moved.length === 0
+    );
   }
 
   #wake(): void {

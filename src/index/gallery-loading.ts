@@ -131,7 +131,12 @@ export async function loadParts(
     log.info("index is being built", { gallery: record.name, done, of });
   });
   const tail = factory({ kind: "flat" }, record.dimension);
-  const index = new GalleryIndex(main, tail, (id) => rows.has(id));
+  const index = new GalleryIndex(
+    main,
+    tail,
+    (id) => rows.has(id),
+    context.tail,
+  );
   return {
     rows,
     index,

@@ -1,0 +1,23 @@
+/** Over which a rate is taken, ms. */
+const overMs = 100;
+
+/** How many entries have come of late: those of the last tenth of a second, older ones fading. */
+export class Arrivals {
+  #count = 0;
+  #at = 0;
+
+  /** Counts entries that come now. @param nowMs  of a monotonic clock */
+  add(entries: number, nowMs: number): void {
+    this.#count = this.#faded(nowMs) + entries;
+    this.#at = nowMs;
+  }
+
+  /** Entries a second. @param nowMs  of the same clock */
+  rate(nowMs: number): number {
+    return (this.#faded(nowMs) * 1000) / overMs;
+  }
+
+  #faded(nowMs: number): number {
+    return this.#count * Math.exp((this.#at - nowMs) / overMs);
+  }
+}
