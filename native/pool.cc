@@ -112,8 +112,8 @@ void Pool::post(std::deque<Task>& queue, Task task) {
     if (stopping_) return;
     queue.push_back(std::move(task));
     reads_waiting_ = reads_.size();
-    wake(queue);
   }
+  wake(queue);
 }
 
 void Pool::post_read(Task task) { post(reads_, std::move(task)); }
@@ -121,34 +121,42 @@ void Pool::post_read(Task task) { post(reads_, std::move(task)); }
 void Pool::post_slow(Task task) { post(slow_, std::move(task)); }
 
 void Pool::post_in_turn(const void* owner, Pace pace, Task task) {
-  std::lock_guard<std::mutex> hold(mutex_);
-  if (stopping_) return;
-  const auto [found, isFirst] = turns_.try_emplace(owner);
-  if (isFirst) {
-    take_turn(owner, {pace, std::move(task)});
-  } else {
-    found->second.push_back({pace, std::move(task)});
+  std::deque<Task>* queue;
+  {
+    std::lock_guard<std::mutex> hold(mutex_);
+    if (stopping_) return;
+    const auto [found, isFirst] = turns_.try_emplace(owner);
+    if (!isFirst) {
+      found->second.push_back({pace, std::move(task)});
+      return;
+    }
+    queue = &take_turn(owner, {pace, std::move(task)});
   }
+  wake(*queue);
 }
 
-/// Under mutex_. Posts the task, and behind it the owner's next one. The task, and with it the owner, lives until
-/// that is posted.
-void Pool::take_turn(const void* owner, Turn turn) {
+/// Under mutex_. Queues the task, and behind it the owner's next one. The task, and with it the owner, lives until
+/// that is queued.
+std::deque<Pool::Task>& Pool::take_turn(const void* owner, Turn turn) {
   std::deque<Task>& queue = turn.pace == Pace::slow ? slow_ : changes_;
   queue.push_back([this, owner, task = std::move(turn.task)] {
     task();
-    std::lock_guard<std::mutex> hold(mutex_);
-    const auto found = turns_.find(owner);
-    if (found == turns_.end()) return;  // the pool is stopping
-    if (found->second.empty()) {
-      turns_.erase(found);
-      return;
+    std::deque<Task>* next;
+    {
+      std::lock_guard<std::mutex> hold(mutex_);
+      const auto found = turns_.find(owner);
+      if (found == turns_.end()) return;  // the pool is stopping
+      if (found->second.empty()) {
+        turns_.erase(found);
+        return;
+      }
+      Turn turn = std::move(found->second.front());
+      found->second.pop_front();
+      next = &take_turn(owner, std::move(turn));
     }
-    Turn next = std::move(found->second.front());
-    found->second.pop_front();
-    take_turn(owner, std::move(next));
+    wake(*next);
   });
-  wake(queue);
+  return queue;
 }
 
 /// Under mutex_.
@@ -248,8 +256,8 @@ void Pool::share(size_t parts, const std::function<void(size_t)>& body, std::deq
     // In front: what is under way goes before what has not begun.
     for (size_t i = 0; i < helpers && !stopping_; i++) queue.push_front([shared] { shared->help(); });
     reads_waiting_ = reads_.size();
-    for (size_t i = 0; i < helpers; i++) wake(queue);
   }
+  for (size_t i = 0; i < std::min(parts, threads()) - 1; i++) wake(queue);
   shared->help();
   std::unique_lock<std::mutex> hold(shared->mutex);
   shared->done.wait(hold, [&] { return shared->finished == shared->parts; });

@@ -51,7 +51,7 @@ class Pool {
   void run();
   void run_slow();
   void post(std::deque<Task>& queue, Task task);
-  /// Under mutex_: has a thread look into the queue.
+  /// Not under mutex_: who is woken takes the processor from a thread that stands back, and would wait for its lock.
   void wake(const std::deque<Task>& queue) { (&queue == &slow_ ? wake_slow_ : wake_).notify_one(); }
   void share(size_t parts, const std::function<void(size_t)>& body, std::deque<Task>& queue);
   Task taken_from(std::deque<Task>& queue);
@@ -59,7 +59,7 @@ class Pool {
     Pace pace;
     Task task;
   };
-  void take_turn(const void* owner, Turn turn);
+  std::deque<Task>& take_turn(const void* owner, Turn turn);
 
   mutable std::mutex mutex_;
   std::condition_variable wake_, wake_slow_;
