@@ -79,8 +79,16 @@ export interface LoadedSnapshot {
   readonly takenAtMs: number;
 }
 
+/** What a crash has left of snapshots that were being written: it holds features, also of what was forgotten since. */
+async function removeUnfinished(folder: string): Promise<void> {
+  const names = await readdir(folder).catch(() => []);
+  for (const name of names)
+    if (name.startsWith(".") && name.endsWith(".tmp"))
+      await removeTree(join(folder, name));
+}
+
 /**
- * Loads the newest snapshot of a gallery.
+ * Loads the newest snapshot of a gallery, and removes what a crash has left of others.
  *
  * @returns undefined where there is none
  * @throws {SnapshotCorruptError} its bytes are not what was written
@@ -88,6 +96,7 @@ export interface LoadedSnapshot {
 export async function loadSnapshot(
   folder: string,
 ): Promise<LoadedSnapshot | undefined> {
+  await removeUnfinished(folder);
   const newest = (await foldersIn(folder)).at(-1);
   if (newest === undefined) return undefined;
   const path = join(folder, newest);

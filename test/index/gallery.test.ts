@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
-import { readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 
@@ -348,6 +349,10 @@ describe("gallery", () => {
           const [name] = await readdir(join(folder, "snapshots", "1"));
           const path = join(folder, "snapshots", "1", name);
           const index = join(path, "index.faiss");
+          // What SIGKILL leaves of a snapshot that is being written.
+          const unfinished = join(dirname(path), `.${name}.0f.tmp`);
+          await mkdir(unfinished);
+          await writeFile(join(unfinished, "index.faiss"), "features");
           if (damage === "bytes") {
             const bytes = await readFile(index);
             bytes[bytes.length >> 1] ^= 1;
@@ -357,6 +362,7 @@ describe("gallery", () => {
             await writeFile(join(path, "snapshot.json"), "{");
           if (damage === "gone") await rm(index);
           open = await openGalleries(folder);
+          assert.ok(!existsSync(unfinished));
           assert.equal(
             open.lines.length,
             damage === "none" ? 0 : 1,
