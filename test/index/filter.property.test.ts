@@ -211,7 +211,7 @@ describe("rows in columns", () => {
               .map(({ featureId }) => featureId),
           );
         assert.deepEqual(
-          rows.expired(nowUs),
+          [...rows.expired(nowUs)],
           living.filter((row) => (row.expiresAtUs ?? Infinity) <= nowUs),
         );
       }),
