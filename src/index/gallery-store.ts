@@ -1,9 +1,7 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 
-import type { Clock } from "#core/clock";
 import { ClosedError } from "#core/errors";
-import { idMaker } from "#core/ids";
 import type { Log } from "#core/log";
 import type { Store } from "#core/store";
 
@@ -23,6 +21,12 @@ import {
 } from "./gallery-records.js";
 import { orphans, removeEntries } from "./gallery-removal.js";
 import { restoreGalleries, type RestoreOptions } from "./gallery-restore.js";
+import {
+  defaultMaxGalleries,
+  gallerySettings,
+  sweepEveryMs,
+  type GallerySettingsGiven,
+} from "./gallery-settings.js";
 import type {
   GalleryDescription,
   GallerySpec,
@@ -34,33 +38,16 @@ import { deleteSnapshots } from "./snapshot.js";
 import { SnapshotSchedule, type SnapshotRules } from "./snapshot-schedule.js";
 
 /** Settings of all galleries of a data folder. */
-export interface GalleryStoreOptions {
-  readonly clock: Clock;
-  readonly log: Pick<Log, "info" | "warn">;
-  /** Filtered searches with fewer survivors are exact. Default 20,000. */
-  readonly exactBelow?: number;
-  /** Entries that may wait for the index before writes slow down. Default 20,000. */
-  readonly tail?: number;
-  /** An automatic index is flat below so many entries. Default 20,000. */
-  readonly flatBelow?: number;
-  /** Told once that a gallery with an automatic index has outgrown it; default: it stays as it is. */
-  readonly onOutgrown?: (gallery: string) => void;
+export interface GalleryStoreOptions extends GallerySettingsGiven {
   /** How long the bytes of what was forgotten may stay on the disk while nothing starts anew. Default 1 h. */
   readonly compactAfterMs?: number;
   /** When indexes are saved in the background; default: only when they are closed. */
   readonly snapshots?: SnapshotRules;
   /** Default 256. */
   readonly maxGalleries?: number;
-  /** Told how many entries a write has deleted because their time was over. */
-  readonly onExpire?: (gallery: string, entries: number) => void;
-  /** Makes ids for entries that come without; default ULIDs. */
-  readonly newEntryId?: () => string;
   /** What searches: one of those there are, or its name; default `auto`. */
   readonly binding?: Binding | BindingName | "auto";
 }
-
-// api.md section 3: an expired entry is deleted within a minute.
-const sweepEveryMs = 30_000;
 
 /** The galleries of one data folder. */
 export class GalleryStore {
@@ -78,7 +65,7 @@ export class GalleryStore {
   private constructor(store: Store, options: GalleryStoreOptions) {
     const { clock, log, binding = "auto" } = options;
     this.#store = store;
-    this.#maxGalleries = options.maxGalleries ?? 256;
+    this.#maxGalleries = options.maxGalleries ?? defaultMaxGalleries;
     this.requests = new StoreRequestLog(store, clock);
     this.#forgetting = new Forgetting(
       store,
@@ -93,17 +80,10 @@ export class GalleryStore {
     const { factory, hasSnapshots } =
       typeof binding === "object" ? binding : openBinding(binding, log);
     this.#context = {
+      ...gallerySettings(options),
       store,
-      clock,
-      log,
       tables: galleryTables(store),
       ...{ factory, hasSnapshots },
-      exactBelow: options.exactBelow ?? 20_000,
-      tail: options.tail ?? 20_000,
-      flatBelow: options.flatBelow ?? 20_000,
-      onOutgrown: options.onOutgrown ?? (() => undefined),
-      onExpire: options.onExpire ?? (() => undefined),
-      newEntryId: options.newEntryId ?? idMaker(clock),
     };
     this.#sweeper = setInterval(() => {
       this.sweep().catch((error: unknown) => {

@@ -1,8 +1,4 @@
-import { monotonicFactory } from "ulid";
-
-import type { Clock } from "#core/clock";
 import { ClosedError } from "#core/errors";
-import type { Log } from "#core/log";
 import { Postgres, UniqueViolation } from "#core/postgres";
 
 import {
@@ -12,6 +8,12 @@ import {
 } from "./errors.js";
 import type { Forgotten } from "./forgetting.js";
 import type { Galleries } from "./galleries.js";
+import {
+  defaultMaxGalleries,
+  gallerySettings,
+  sweepEveryMs,
+  type GallerySettingsGiven,
+} from "./gallery-settings.js";
 import type {
   GalleryDescription,
   GallerySpec,
@@ -41,29 +43,13 @@ import { migrate } from "./scaled-schema.js";
 import { SqlWriter } from "./scaled-writer.js";
 
 /** Settings of all galleries of a deployment. */
-export interface ScaledGalleriesOptions {
+export interface ScaledGalleriesOptions extends GallerySettingsGiven {
   readonly postgres: PostgresOptions;
   readonly milvus: MilvusOptions;
-  readonly clock: Clock;
-  readonly log: Pick<Log, "info" | "warn">;
-  /** Filtered searches with fewer survivors are exact. Default 20,000. */
-  readonly exactBelow?: number;
-  /** Entries that Milvus may lack before writes slow down. Default 20,000. */
-  readonly tail?: number;
-  /** An automatic index is flat below so many entries. Default 20,000. */
-  readonly flatBelow?: number;
-  /** Told once by each server that a gallery with an automatic index has outgrown it; default: it stays as it is. */
-  readonly onOutgrown?: (gallery: string) => void;
   /** Default 256. */
   readonly maxGalleries?: number;
-  /** Told how many entries a write has deleted because their time was over. */
-  readonly onExpire?: (gallery: string, entries: number) => void;
-  /** Makes ids for entries that come without; default ULIDs. */
-  readonly newEntryId?: () => string;
 }
 
-// api.md section 3: an expired entry is deleted within a minute.
-const sweepEveryMs = 30_000;
 /** What another server left in the outbox when it died waits no longer than this. */
 const outboxEveryMs = 1000;
 
@@ -106,7 +92,7 @@ export class ScaledGalleries implements Galleries {
    * @throws {MilvusUnavailableError}
    */
   static async open(options: ScaledGalleriesOptions): Promise<ScaledGalleries> {
-    const { clock, log } = options;
+    const { log } = options;
     const postgres = await Postgres.open(options.postgres);
     let milvus: Milvus | undefined;
     try {
@@ -115,19 +101,13 @@ export class ScaledGalleries implements Galleries {
       const gate = new SearchGate();
       const shared = { postgres, milvus, deployment, log };
       const collections = new ScaledCollections({ ...shared, gate });
-      const ulid = monotonicFactory();
       const galleries = new ScaledGalleries(
         {
-          ...{ ...shared, clock },
+          ...gallerySettings(options),
+          ...shared,
           outbox: new ScaledOutbox({ ...shared, collections, gate }),
-          exactBelow: options.exactBelow ?? 20_000,
-          tail: options.tail ?? 20_000,
-          flatBelow: options.flatBelow ?? 20_000,
-          onOutgrown: options.onOutgrown ?? (() => undefined),
-          onExpire: options.onExpire ?? (() => undefined),
-          newEntryId: options.newEntryId ?? (() => ulid(clock.now())),
         },
-        options.maxGalleries ?? 256,
+        options.maxGalleries ?? defaultMaxGalleries,
       );
       for (const { number } of await galleries.list())
         await collections.heal(number);

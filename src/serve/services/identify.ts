@@ -1,5 +1,5 @@
-import { monotonicFactory } from "ulid";
 import { dataFromError, errorFromData, ReidError } from "#core/errors";
+import { idMaker } from "#core/ids";
 import type { Gallery } from "#index/galleries";
 import type { Enrollment, GalleryDescription } from "#index/gallery-types";
 import type { KeepResponse } from "#index/request-log";
@@ -71,10 +71,11 @@ interface Question {
 /** The handler of SearchService/Identify: decides, and enrols where the policy says so. */
 export class Identifier {
   readonly #context: ServiceContext;
-  readonly #ulid = monotonicFactory();
+  readonly #newId: () => string;
 
   constructor(context: ServiceContext) {
     this.#context = context;
+    this.#newId = idMaker(context.clock);
   }
 
   /** Answers one call. */
@@ -212,7 +213,7 @@ export class Identifier {
     const identity =
       found.decision === "known" && found.identity !== undefined
         ? found.identity
-        : `new-${this.#ulid(this.#context.clock.now())}`;
+        : `new-${this.#newId()}`;
     const respond = (entryId: string, sequence: number): IdentifyResponse => ({
       ...searched,
       identity,
