@@ -1,4 +1,4 @@
-import { open as openFile, rm } from "node:fs/promises";
+import { open as openFile, rm, type FileHandle } from "node:fs/promises";
 
 import type { RootDatabaseOptionsWithPath } from "lmdb";
 
@@ -31,6 +31,15 @@ const magic = Buffer.from([0xde, 0xc0, 0xef, 0xbe]);
 const pageSizeAt = 24;
 const transactionAt = 128;
 
+/** The first bytes of a file, and where in them the root of the first page begins; -1: it is no file of LMDB. */
+async function headOf(
+  handle: FileHandle,
+): Promise<{ readonly head: Buffer; readonly meta: number }> {
+  const head = Buffer.alloc(256);
+  await handle.read(head, 0, head.length, 0);
+  return { head, meta: head.indexOf(magic) };
+}
+
 /**
  * LMDB maps what it is given and reads on: a file that is none of its own ends the process.
  *
@@ -49,9 +58,7 @@ export async function checkStoreFile(path: string): Promise<void> {
   try {
     const { size } = await handle.stat();
     if (size === 0) return;
-    const head = Buffer.alloc(256);
-    await handle.read(head, 0, head.length, 0);
-    const meta = head.indexOf(magic);
+    const { head, meta } = await headOf(handle);
     const isCutShort = size >= head.length && size < 8192;
     if (
       isCutShort &&
@@ -82,9 +89,7 @@ export async function takeBack(
 ): Promise<void> {
   const handle = await openFile(path, "r+");
   try {
-    const head = Buffer.alloc(256);
-    await handle.read(head, 0, head.length, 0);
-    const meta = head.indexOf(magic);
+    const { head, meta } = await headOf(handle);
     assert(meta >= 0, `${path} is a file of LMDB`);
     const pageSize = head.readUInt32LE(meta + pageSizeAt);
     const number = Buffer.alloc(8);

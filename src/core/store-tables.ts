@@ -52,21 +52,13 @@ export class StoreTable<Value> implements Table<Value> {
   }
 
   get(key: StoreKey): Value | undefined {
-    const sought = keyOf(key);
-    try {
-      return this.#database().get(sought) as Value | undefined;
-    } catch (error) {
-      throw readingFailure(this.#folder, error);
-    }
+    return this.#read(
+      (database) => database.get(keyOf(key)) as Value | undefined,
+    );
   }
 
   has(key: StoreKey): boolean {
-    const sought = keyOf(key);
-    try {
-      return this.#database().doesExist(sought);
-    } catch (error) {
-      throw readingFailure(this.#folder, error);
-    }
+    return this.#read((database) => database.doesExist(keyOf(key)));
   }
 
   *range(range: KeyRange = {}): Iterable<{ key: StoreKey; value: Value }> {
@@ -84,15 +76,14 @@ export class StoreTable<Value> implements Table<Value> {
   }
 
   count(range: KeyRange = {}): number {
-    const sought = rangeOf(range);
+    return this.#read((database) => database.getKeysCount(rangeOf(range)));
+  }
+
+  #read<Result>(look: (database: Database) => Result): Result {
     try {
-      return this.#database().getKeysCount(sought);
+      return look(this.#environment().database(this.name, this.#encoding));
     } catch (error) {
       throw readingFailure(this.#folder, error);
     }
-  }
-
-  #database(): Database {
-    return this.#environment().database(this.name, this.#encoding);
   }
 }

@@ -12,9 +12,10 @@ export class StoreTransaction {
   #tables: string[] = [];
   #layout: number[] = [];
   #keys: (StoreKey | KeyRange)[] = [];
-  // Not out of Node's pool: it is transferred whole.
-  #values = Buffer.allocUnsafeSlow(1 << 12);
+  #values = Buffer.alloc(0);
   #size = 0;
+  /** Bytes of the next block of values: a part is mostly as large as the one before. */
+  #room = 1 << 12;
 
   get isEmpty(): boolean {
     return this.#parts.length === 0 && this.#keys.length === 0;
@@ -23,7 +24,10 @@ export class StoreTransaction {
   put(table: string, key: StoreKey, value: Uint8Array): void {
     const end = this.#size + value.byteLength;
     if (end > this.#values.length) {
-      const larger = Buffer.allocUnsafeSlow(Math.max(end, 2 * this.#size));
+      // Not out of Node's pool: it is transferred whole.
+      const larger = Buffer.allocUnsafeSlow(
+        Math.max(end, 2 * this.#size, this.#room),
+      );
       this.#values.copy(larger, 0, 0, this.#size);
       this.#values = larger;
     }
@@ -66,8 +70,8 @@ export class StoreTransaction {
       keys: this.#keys,
       values: this.#values.subarray(0, this.#size),
     });
-    // The next part is mostly as large.
-    this.#values = Buffer.allocUnsafeSlow(this.#values.length);
+    this.#room = Math.max(this.#room, this.#values.length);
+    this.#values = Buffer.alloc(0);
     this.#size = 0;
     this.#tables = [];
     this.#layout = [];
