@@ -36,13 +36,8 @@ export class ExactIndex implements VectorIndex {
 
   async add(ids: Float64Array, features: Float32Array): Promise<void> {
     this.#assertOpen();
+    this.#requireShape(ids, features);
     const d = this.dimension;
-    if (features.length !== ids.length * d)
-      throw new ShapeError(
-        "features",
-        `[${ids.length}, ${d}]`,
-        `${features.length} numbers`,
-      );
     const fresh = new Set(ids);
     if (fresh.size !== ids.length || ids.some((id) => this.#positions.has(id)))
       throw new ShapeError("ids", "new and different", "there already");
@@ -64,13 +59,7 @@ export class ExactIndex implements VectorIndex {
 
   async update(ids: Float64Array, features: Float32Array): Promise<void> {
     this.#assertOpen();
-    const d = this.dimension;
-    if (features.length !== ids.length * d)
-      throw new ShapeError(
-        "features",
-        `[${ids.length}, ${d}]`,
-        `${features.length} numbers`,
-      );
+    this.#requireShape(ids, features);
     // Both before anything else runs: neither waits for anything.
     await Promise.all([this.remove(ids), this.add(ids, features)]);
   }
@@ -213,6 +202,15 @@ export class ExactIndex implements VectorIndex {
       rows.set(this.#rows.subarray(position * d, (position + 1) * d), i * d);
     });
     return rows;
+  }
+
+  #requireShape(ids: Float64Array, features: Float32Array): void {
+    if (features.length !== ids.length * this.dimension)
+      throw new ShapeError(
+        "features",
+        `[${ids.length}, ${this.dimension}]`,
+        `${features.length} numbers`,
+      );
   }
 
   #assertOpen(): void {

@@ -1,14 +1,6 @@
-import type { Filter } from "./filter.js";
 import { passingRows } from "./filter-walk.js";
+import type { EntryPageRequest } from "./gallery-types.js";
 import type { GalleryRows, Row } from "./gallery-rows.js";
-
-/** Which entries a page is of. */
-export interface ListedPage {
-  readonly filter?: Filter | undefined;
-  /** The page begins behind it; default 0. */
-  readonly afterSequence?: number | undefined;
-  readonly pageSize: number;
-}
 
 /**
  * One page of the entries that pass a filter, by sequence: begins where the page before ended, and looks no farther
@@ -19,7 +11,7 @@ export interface ListedPage {
  */
 export async function listRows(
   rows: GalleryRows,
-  { filter, afterSequence = 0, pageSize }: ListedPage,
+  { filter, afterSequence = 0, pageSize }: Omit<EntryPageRequest, "view">,
   nowUs: number,
 ): Promise<{ readonly rows: readonly Row[]; readonly isLast: boolean }> {
   const found: Row[] = [];

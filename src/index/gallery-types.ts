@@ -267,6 +267,16 @@ export interface SearchOutcome {
   readonly sequence: number;
 }
 
+/** Which entries are listed, by sequence. */
+export interface EntryPageRequest {
+  readonly filter?: Filter;
+  /** Default basic. */
+  readonly view?: EntryView;
+  /** Those above it; default from the first. */
+  readonly afterSequence?: number;
+  readonly pageSize: number;
+}
+
 /** One page of entries, by sequence. */
 export interface EntryPage {
   readonly entries: readonly Entry[];

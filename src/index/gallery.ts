@@ -5,7 +5,6 @@ import {
   GalleryBusyError,
   GalleryNotFoundError,
 } from "./errors.js";
-import type { Filter } from "./filter.js";
 import { requireConditions } from "./entry-changes.js";
 import { checkGallery } from "./gallery-check.js";
 import type { GalleryContext } from "./gallery-context.js";
@@ -25,6 +24,7 @@ import type {
   Entry,
   EntryChanges,
   EntryPage,
+  EntryPageRequest,
   EntrySelector,
   EntryView,
   GalleryCheck,
@@ -207,12 +207,7 @@ export class Gallery {
   }
 
   /** By sequence. */
-  async listEntries(page: {
-    readonly filter?: Filter;
-    readonly view?: EntryView;
-    readonly afterSequence?: number;
-    readonly pageSize: number;
-  }): Promise<EntryPage> {
+  async listEntries(page: EntryPageRequest): Promise<EntryPage> {
     this.#assertOpen();
     return this.#writes.read(async () => {
       this.#assertOpen();

@@ -76,10 +76,7 @@ export async function removeRows(
     "DELETE FROM entries WHERE gallery = $1 AND sequence = ANY ($2::bigint[])",
     [number, sequences],
   );
-  await session.query(
-    "INSERT INTO outbox (gallery, sequence, removed) SELECT $1, s, TRUE FROM unnest($2::bigint[]) AS s",
-    [number, sequences],
-  );
+  await noteInOutbox(session, number, { sequences, removed: true });
 }
 
 /** Adds entries. */
@@ -105,16 +102,19 @@ export async function addRows(
   }
 }
 
-/** Notes in the outbox that vectors have to come. */
-export async function noteAdded(
+/** Notes in the outbox that vectors have to come, or where they were removed to go. */
+export async function noteInOutbox(
   session: Session,
   number: number,
-  sequences: readonly number[],
+  {
+    sequences,
+    removed,
+  }: { readonly sequences: readonly number[]; readonly removed: boolean },
 ): Promise<void> {
   if (sequences.length === 0) return;
   await session.query(
-    "INSERT INTO outbox (gallery, sequence, removed) SELECT $1, s, FALSE FROM unnest($2::bigint[]) AS s",
-    [number, sequences],
+    "INSERT INTO outbox (gallery, sequence, removed) SELECT $1, s, $3 FROM unnest($2::bigint[]) AS s",
+    [number, sequences, removed],
   );
 }
 

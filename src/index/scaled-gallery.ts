@@ -5,7 +5,6 @@ import { inTransaction, type Session } from "#core/postgres";
 
 import { EntryNotFoundError, GalleryNotFoundError } from "./errors.js";
 import { requireConditions } from "./entry-changes.js";
-import type { Filter } from "./filter.js";
 import type { Gallery } from "./galleries.js";
 import { featureFromBytes } from "./gallery-records.js";
 import type { SnapshotState } from "./gallery-snapshots.js";
@@ -17,6 +16,7 @@ import type {
   Entry,
   EntryChanges,
   EntryPage,
+  EntryPageRequest,
   EntrySelector,
   EntryView,
   GalleryChanges,
@@ -175,12 +175,7 @@ export class ScaledGallery implements Gallery {
     return entryFrom(row, view);
   }
 
-  async listEntries(page: {
-    readonly filter?: Filter;
-    readonly view?: EntryView;
-    readonly afterSequence?: number;
-    readonly pageSize: number;
-  }): Promise<EntryPage> {
+  async listEntries(page: EntryPageRequest): Promise<EntryPage> {
     this.#assertOpen();
     const { view = "basic", afterSequence = 0, pageSize } = page;
     const { text, values } = sqlFrom([page.filter], 4);

@@ -6,7 +6,7 @@ import {
   addRows,
   countIdentities,
   lockGallery,
-  noteAdded,
+  noteInOutbox,
   presentEntries,
   putRecord,
   removeRows,
@@ -169,10 +169,10 @@ export class ScaledWrites {
     await removeRows(session, number, [...draft.removed.keys()]);
     const added = [...draft.added.values()];
     await addRows(session, number, added);
-    await noteAdded(session, number, [
-      ...draft.added.keys(),
-      ...draft.moved.keys(),
-    ]);
+    await noteInOutbox(session, number, {
+      sequences: [...draft.added.keys(), ...draft.moved.keys()],
+      removed: false,
+    });
     const more = await countIdentities(
       session,
       number,

@@ -1,27 +1,16 @@
-import type { Clock } from "#core/clock";
-import type { Config } from "#core/config";
-import type { Log } from "#core/log";
-import type { Store } from "#core/store";
-import type { Telemetry } from "#core/telemetry";
 import type { IsForgottenRow } from "./online-forgetting.js";
 import { MemoryNotFoundError } from "./online-errors.js";
 import { OnlineMemory } from "./online-memory.js";
-import type { FindNeighbours } from "./online-neighbours.js";
+import type { MemoryOptions } from "./online-memory-types.js";
 import type { SeenCrop } from "./online-rows.js";
-import type { OperationLog } from "./operations.js";
 import type { ModelRegistry, ModelVersion } from "./registry.js";
 
 /** What online mode needs. */
-export interface OnlineOptions {
+export interface OnlineOptions extends Omit<
+  MemoryOptions,
+  "model" | "dimension"
+> {
   readonly registry: ModelRegistry;
-  readonly config: Config["memory"];
-  readonly store: Store;
-  readonly operations: OperationLog;
-  readonly telemetry: Telemetry;
-  readonly clock: Clock;
-  readonly log: Log;
-  /** Default FAISS. */
-  readonly neighbours?: FindNeighbours | undefined;
 }
 
 /** Online mode: one hybrid memory for each model name, fed with the crops that its active version embeds. */
