@@ -1,5 +1,6 @@
 import { open, type FileHandle } from "node:fs/promises";
 import { ReidError } from "#core/errors";
+import { npyFacts, npyFrame } from "#core/npy";
 import { CropFileNotFoundError } from "./connection.js";
 
 /** A .npy file that holds no matrix of features. */
@@ -31,7 +32,6 @@ export interface NpyFile {
   close(): Promise<void>;
 }
 
-const MAGIC = Buffer.from("\x93NUMPY", "latin1");
 /** numpy's own limit on the header of a file that is not trusted. */
 const MAX_HEADER_BYTES = 10_000;
 const READ_BYTES = 1 << 20;
@@ -45,8 +45,6 @@ const encodings: Readonly<
 
 /**
  * Opens a .npy file of features; its rows are read as they are asked for.
- *
- * Source: numpy numpy/lib/format.py, format versions 1 to 3.
  *
  * @throws {CropFileNotFoundError} @throws {NpyFormatError}
  */
@@ -64,23 +62,23 @@ export async function openNpy(path: string): Promise<NpyFile> {
 
 async function readHeader(path: string, handle: FileHandle): Promise<NpyFile> {
   const head = await readAt(handle, 0, 12);
-  if (head.length < 12 || !head.subarray(0, 6).equals(MAGIC))
-    throw new NpyFormatError(path, "is no .npy file");
-  const isShort = head[6] === 1;
-  const start = isShort ? 10 : 12;
-  const length = isShort ? head.readUInt16LE(8) : head.readUInt32LE(8);
+  const frame = npyFrame(head);
+  if (frame === undefined) throw new NpyFormatError(path, "is no .npy file");
+  const { start, length } = frame;
   if (length > MAX_HEADER_BYTES)
     throw new NpyFormatError(path, `has a header of ${length} bytes`);
-  const text = (await readAt(handle, start, length)).toString("latin1");
-  const descr = /'descr': *'([^']*)'/.exec(text)?.[1] ?? "";
-  if (!Object.hasOwn(encodings, descr))
-    throw new NpyFormatError(path, `holds numbers of type "${descr}"`);
-  if (!/'fortran_order': *False/.test(text))
-    throw new NpyFormatError(path, "is in Fortran order");
-  const shape = /'shape': *\((\d+), *(\d+),? *\)/.exec(text);
-  if (shape === null) throw new NpyFormatError(path, "does not hold a matrix");
-  const [count, dimension] = [Number(shape[1]), Number(shape[2])];
-  const { encoding, bytes } = encodings[descr];
+  const {
+    type = "",
+    isRowMajor,
+    shape,
+  } = npyFacts(await readAt(handle, start, length));
+  if (!Object.hasOwn(encodings, type))
+    throw new NpyFormatError(path, `holds numbers of type "${type}"`);
+  if (!isRowMajor) throw new NpyFormatError(path, "is in Fortran order");
+  if (shape === undefined)
+    throw new NpyFormatError(path, "does not hold a matrix");
+  const [count, dimension] = shape;
+  const { encoding, bytes } = encodings[type];
   const rowBytes = dimension * bytes;
   const { size } = await handle.stat();
   const wanted = start + length + count * rowBytes;
