@@ -55,33 +55,31 @@ Instance::~Instance() {
 }
 
 // Works take the pool by reference: while ~Instance waits for them, pool_ is empty already.
+Pool::Task Instance::task_of(Pool& pool, Held job, Work work) {
+  return [this, &pool, job = std::move(job), work = std::move(work)] {
+    attempt(*job, work, pool);
+    finish(job);
+  };
+}
+
 Napi::Value Instance::run_read(Napi::Env env, Work work) {
   const Held job = std::make_shared<Job>(env);
   Pool& pool = this->pool();
-  pool.post_read([this, &pool, job, work = std::move(work)] {
-    attempt(*job, work, pool);
-    finish(job);
-  });
+  pool.post_read(task_of(pool, job, std::move(work)));
   return promise_of(env, job);
 }
 
 Napi::Value Instance::run_slow(Napi::Env env, Work work) {
   const Held job = std::make_shared<Job>(env);
   Pool& pool = this->pool();
-  pool.post_slow([this, &pool, job, work = std::move(work)] {
-    attempt(*job, work, pool);
-    finish(job);
-  });
+  pool.post_slow(task_of(pool, job, std::move(work)));
   return promise_of(env, job);
 }
 
 Napi::Value Instance::run_in_turn(Napi::Env env, const void* owner, Pace pace, Work work) {
   const Held job = std::make_shared<Job>(env);
   Pool& pool = this->pool();
-  pool.post_in_turn(owner, pace, [this, &pool, job, work = std::move(work)] {
-    attempt(*job, work, pool);
-    finish(job);
-  });
+  pool.post_in_turn(owner, pace, task_of(pool, job, std::move(work)));
   return promise_of(env, job);
 }
 
@@ -90,10 +88,7 @@ Napi::Value Instance::run_halves(Napi::Env env, const void* owner, Work first, W
   Pool& pool = this->pool();
   pool.post_slow([this, &pool, job, owner, first = std::move(first), second = std::move(second)] {
     if (!attempt(*job, first, pool)) return finish(job);
-    pool.post_in_turn(owner, Pace::slow, [this, &pool, job, second] {
-      attempt(*job, second, pool);
-      finish(job);
-    });
+    pool.post_in_turn(owner, Pace::slow, task_of(pool, job, second));
   });
   return promise_of(env, job);
 }

@@ -60,6 +60,8 @@ class Instance {
   using Done = Napi::TypedThreadSafeFunction<Instance, Held, &Instance::settle>;
 
   Pool& pool();
+  /// What a thread of the pool does of a job: the work, and its answer.
+  Pool::Task task_of(Pool& pool, Held job, Work work);
   Napi::Value promise_of(Napi::Env env, const Held& job);
   void finish(Held job);
 
