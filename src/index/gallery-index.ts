@@ -86,11 +86,6 @@ export class GalleryIndex {
     return this.#main;
   }
 
-  /** Entries that wait for the index. */
-  get lag(): number {
-    return this.#waiting.length;
-  }
-
   /** The oldest entry that waits; Infinity where none does. */
   get oldestWaiting(): number {
     return this.#waiting[0] ?? Infinity;
