@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <condition_variable>
 #include <cstdlib>
 #include <exception>
 #include <memory>
@@ -100,8 +101,10 @@ void Pool::stop() {
     turns.swap(turns_);
     reads_waiting_ = 0;
   }
-  wake_.notify_all();
-  wake_slow_.notify_all();
+  for (size_t i = 0; i < threads_.size(); i++) {
+    signal_.raise();
+    slow_signal_.raise();
+  }
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
 }
@@ -173,10 +176,11 @@ void Pool::run() {
   pool_of_thread = this;
   for (;;) {
     Task task;
+    signal_.wait();
     {
-      std::unique_lock<std::mutex> hold(mutex_);
-      wake_.wait(hold, [this] { return stopping_ || !reads_.empty() || !changes_.empty(); });
+      std::lock_guard<std::mutex> hold(mutex_);
       if (stopping_) return;
+      if (reads_.empty() && changes_.empty()) continue;  // a thread that relieved was faster
       const bool reads = !reads_.empty() && (changes_.empty() || reads_in_a_row_ < kReadsBeforeAChange);
       reads_in_a_row_ = reads ? reads_in_a_row_ + 1 : 0;
       task = taken_from(reads ? reads_ : changes_);
@@ -191,9 +195,9 @@ void Pool::run_slow() {
   is_slow_thread = true;
   for (;;) {
     Task task;
+    slow_signal_.wait();
     {
-      std::unique_lock<std::mutex> hold(mutex_);
-      wake_slow_.wait(hold, [this] { return stopping_ || !slow_.empty(); });
+      std::lock_guard<std::mutex> hold(mutex_);
       if (stopping_) return;
       task = taken_from(slow_);
     }
@@ -209,6 +213,7 @@ void Pool::relieve() {
     if (reads_.empty()) return;
     task = taken_from(reads_);
   }
+  signal_.lower();
   task();
 }
 

@@ -1,8 +1,9 @@
 // The addon's own threads. libuv's four are left to files, LMDB and sharp: a long build would starve them.
 #pragma once
 
+#include <semaphore.h>
+
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <mutex>
@@ -15,6 +16,25 @@ namespace reid {
 /// How long a change may take: `quick` ones share their threads with the reads, and who asked for them waits;
 /// `slow` ones, as linking into a graph, have as many threads of their own, which the system runs after all others.
 enum class Pace { quick, slow };
+
+/// Counts what waits to be taken. To wake a thread is one system call that waits for nobody: with a condition
+/// variable, the main thread waited until a thread woken before had found a processor.
+class Signal {
+ public:
+  Signal() { sem_init(&count_, 0, 0); }
+  ~Signal() { sem_destroy(&count_); }
+  Signal(const Signal&) = delete;
+  void raise() { sem_post(&count_); }
+  void wait() {
+    while (sem_wait(&count_) != 0) {  // interrupted by a signal to the process
+    }
+  }
+  /// Takes one back, if there is one.
+  void lower() { sem_trywait(&count_); }
+
+ private:
+  sem_t count_;
+};
 
 /// Reads go before quick changes, but every fourth task is a change where some wait. One that has many steps calls
 /// relieve() between them, so that a read waits for one step and not for all.
@@ -51,8 +71,9 @@ class Pool {
   void run();
   void run_slow();
   void post(std::deque<Task>& queue, Task task);
-  /// Not under mutex_: who is woken takes the processor from a thread that stands back, and would wait for its lock.
-  void wake(const std::deque<Task>& queue) { (&queue == &slow_ ? wake_slow_ : wake_).notify_one(); }
+  /// Once for each task. Not under mutex_: who is woken takes the processor from a thread that stands back, and would
+  /// wait for its lock.
+  void wake(const std::deque<Task>& queue) { (&queue == &slow_ ? slow_signal_ : signal_).raise(); }
   void share(size_t parts, const std::function<void(size_t)>& body, std::deque<Task>& queue);
   Task taken_from(std::deque<Task>& queue);
   struct Turn {
@@ -62,7 +83,8 @@ class Pool {
   std::deque<Task>& take_turn(const void* owner, Turn turn);
 
   mutable std::mutex mutex_;
-  std::condition_variable wake_, wake_slow_;
+  /// At least as high as there are tasks queued for their threads.
+  Signal signal_, slow_signal_;
   std::deque<Task> reads_;
   std::deque<Task> changes_;
   std::deque<Task> slow_;
