@@ -3,6 +3,7 @@ import { compareIds, type GalleryRows, type Row } from "./gallery-rows.js";
 import type { SearchRequest } from "./gallery-types.js";
 import { SearchCancelledError } from "./errors.js";
 import type { Filter } from "./filter.js";
+import { isScanBetter } from "./filter-plan.js";
 import { compileFilter, type CompiledFilter } from "./filter-walk.js";
 import { isLossy } from "./index-kinds.js";
 import { oversampled, remeasure, type FeatureSource } from "./remeasure.js";
@@ -18,7 +19,7 @@ export interface SearchScope {
   readonly rows: GalleryRows;
   readonly index: GalleryIndex;
   readonly nowUs: number;
-  /** Filtered searches with fewer survivors compare with every survivor. */
+  /** Setting `search.exact_below`: {@link isScanBetter}. */
   readonly exactBelow: number;
   /** Features as they were enrolled, for an index that does not keep them so. */
   readonly features: FeatureSource;
@@ -151,9 +152,17 @@ export async function searchRows(
     positions: readonly number[],
   ): Promise<void> => {
     if (filter.survivors === 0) return;
-    const selective =
-      filter.ids !== undefined && filter.survivors < scope.exactBelow;
-    const mode = request.mode === "exact" || selective ? "exact" : "index";
+    const isScanned =
+      filter.ids !== undefined &&
+      isScanBetter({
+        spec: scope.index.main.spec,
+        entries: scope.rows.size,
+        survivors: filter.survivors,
+        k: request.k + beyond,
+        effort: request.effort,
+        exactBelow: scope.exactBelow,
+      });
+    const mode = request.mode === "exact" || isScanned ? "exact" : "index";
     const found = await searchGroup(
       scope,
       request,

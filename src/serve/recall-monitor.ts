@@ -9,8 +9,8 @@ import type { GalleryDescription } from "#index/gallery-types";
 const COMPARED = 10;
 /** Samples of a gallery that its figure is the mean of. */
 const REMEMBERED = 100;
-/** Share of the time that samples may take, all galleries together. */
-const TIME_SHARE = 0.01;
+/** Share of the time that samples may take, all galleries together: so small that the p99 of searches has none. */
+const TIME_SHARE = 0.002;
 
 /** A query that an index answered approximately. */
 export interface ApproximateSearch {
@@ -32,8 +32,8 @@ interface Samples {
 /**
  * Measures how many of the true nearest entries searches find: of a sample, the 10 nearest by index and exactly.
  *
- * One sample at a time, in the background; after one that took t ms none for 99·t ms, so that comparing costs a
- * hundredth of the time at most, however large the gallery is. The comparing itself is done by the index's threads.
+ * One sample at a time, in the background; after one that took t ms none for 499·t ms, so that comparing costs a
+ * five-hundredth of the time at most, however large the gallery is. The comparing itself is done by the index's threads.
  */
 export class RecallMonitor {
   readonly #clock: Clock;
