@@ -1,5 +1,5 @@
 import { createRequire } from "node:module";
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 
 import { FaissIndex } from "#index/faiss";
 import { hnswDefaults, type IndexSpec } from "#index/index-kinds";
@@ -165,7 +165,24 @@ export const libraries = {
 /** Name of a library. */
 export type LibraryName = keyof typeof libraries;
 
-/** Where a library's graph over some rows is kept. */
-export function graphFile(rows: string, name: LibraryName): string {
-  return join(`${rows}.${name.replace(/[^a-z]+/gi, "-")}.graph`);
+/**
+ * What a library's file of a graph is of: its layout, or the version that wrote it. Raised with it, so that no bench
+ * loads what an older one has left.
+ */
+const graphFormats: Readonly<Record<LibraryName | "python3-faiss", string>> = {
+  "ours, flat": "none",
+  "ours, HNSW": "format-2",
+  "hnswlib-node": "3.0.0",
+  usearch: "2.26.2",
+  "python3-faiss": "1.7.3",
+};
+
+/** Where a library's graph over some rows is kept: every setting that it depends on is in the name. */
+export function graphFile(
+  rows: string,
+  name: keyof typeof graphFormats,
+): string {
+  const library = name.replace(/[^a-z0-9]+/gi, "-");
+  const settings = `m${GRAPH.m}-ef${GRAPH.efConstruction}`;
+  return `${rows}.${library}.${settings}.${graphFormats[name]}.graph`;
 }

@@ -10,7 +10,7 @@ import {
   recallOf,
   type BenchFeatures,
 } from "./index-data.js";
-import { GRAPH, graphFile, type LibraryName } from "./index-libraries.js";
+import { GRAPH, graphFile } from "./index-libraries.js";
 import type { SearchTrial, SearchTrialInput } from "./index-search-trial.js";
 import { type BenchRow, isQuick, median } from "./report.js";
 import { runTrial } from "./trial.js";
@@ -211,7 +211,7 @@ async function pythonSearch(
     truthPath = join(folder, "truth.json");
     await writeFile(truthPath, JSON.stringify(truth));
   }
-  const graph = graphFile(data.rows, "python3-faiss" as LibraryName);
+  const graph = graphFile(data.rows, "python3-faiss");
   const { stdout } = await run(
     "/usr/bin/python3",
     [
