@@ -8,6 +8,7 @@ import * as address from "#core/address";
 import * as core from "#core/errors";
 import * as image from "#core/image-errors";
 import * as manifest from "#core/manifest-errors";
+import * as npy from "#core/npy";
 import * as postgres from "#core/postgres-errors";
 import * as store from "#core/store-errors";
 import * as index from "#index/errors";
@@ -21,7 +22,6 @@ import * as operations from "#serve/operations";
 import * as train from "#train/errors";
 import { UsageError } from "../src/cli/command.js";
 import * as connection from "../src/cli/connection.js";
-import { NpyFormatError } from "../src/cli/npy.js";
 import { ServerStartError } from "../src/cli/demo/server-process.js";
 
 const { ReidError, dataFromError, errorFromData } = core;
@@ -43,6 +43,7 @@ const samples: readonly core.ReidError[] = [
   new image.CropTooSmallError(7, 9, 8),
   new image.CropUndecodableError("jpeg", 99, "it ends early"),
   new image.PixelsSizeError(30, 600, 599),
+  new npy.NpyFormatError("features.npy", "is in Fortran order"),
   new manifest.BundleNotFoundError("models/door"),
   new manifest.ManifestError("models/door/1", "dimension is missing"),
   new manifest.ModelNameError("A B"),
@@ -64,7 +65,6 @@ const samples: readonly core.ReidError[] = [
   new index.EntryExistsError("door", "e1"),
   new index.EntryNotFoundError("door", "e1"),
   new index.ExportFormatError("out", "gallery.json cannot be read"),
-  new index.NpyFormatError("f.npy", "its numbers are <f8, not <f4"),
   new index.FeatureDimensionError("door", 2048, 512),
   new index.FeatureNotFiniteError(3),
   new index.FeatureNotUnitError(2),
@@ -131,7 +131,6 @@ const samples: readonly core.ReidError[] = [
   new UsageError("--k is missing: give it"),
   new connection.CropFileNotFoundError("a.jpg"),
   new connection.CropFolderEmptyError("a", 3),
-  new NpyFormatError("features.npy", "is in Fortran order"),
   new connection.CropsRefusedError("embedded", ["CROP_EMPTY"]),
   new ServerStartError("no port"),
 ];

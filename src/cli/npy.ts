@@ -1,23 +1,6 @@
 import { open, type FileHandle } from "node:fs/promises";
-import { ReidError } from "#core/errors";
-import { npyFacts, npyFrame } from "#core/npy";
+import { NpyFormatError, npyFacts, npyFrame } from "#core/npy";
 import { CropFileNotFoundError } from "./connection.js";
-
-/** A .npy file that holds no matrix of features. */
-export class NpyFormatError extends ReidError<{
-  path: string;
-  problem: string;
-}> {
-  readonly code = "NPY_FORMAT";
-  readonly kind = "invalid-argument";
-
-  constructor(path: string, problem: string) {
-    super(
-      `${path} ${problem}: save features as a C-ordered float32 or float16 array of [entries, dimension]`,
-      { path, problem },
-    );
-  }
-}
 
 /** A matrix of features in a file. */
 export interface NpyFile {

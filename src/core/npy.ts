@@ -1,3 +1,22 @@
+import { ReidError } from "./errors.js";
+
+/** A `.npy` file that is no matrix of features. */
+export class NpyFormatError extends ReidError<{
+  path: string;
+  problem: string;
+}> {
+  readonly code = "NPY_FORMAT";
+  readonly kind = "invalid-argument";
+
+  /** @param problem  what is said of the file, such as "is cut short" */
+  constructor(path: string, problem: string) {
+    super(
+      `${path} ${problem}: save a C-ordered float32 array [entries, dimension] of unit rows`,
+      { path, problem },
+    );
+  }
+}
+
 /** How a `.npy` file begins. */
 export const npyMagic = Buffer.from("\x93NUMPY", "latin1");
 

@@ -360,19 +360,6 @@ export class ExportFormatError extends ReidError<{
   }
 }
 
-/** A `.npy` file that does not hold features. */
-export class NpyFormatError extends ReidError<{ path: string; cause: string }> {
-  readonly code = "NPY_FORMAT";
-  readonly kind = "invalid-argument";
-
-  constructor(path: string, cause: string) {
-    super(
-      `${path} holds no features (${cause}): save a C-ordered float32 array [rows, columns] of unit rows`,
-      { path, cause },
-    );
-  }
-}
-
 /** A file that is no Parquet file, or not one of entries. */
 export class ParquetFormatError extends ReidError<{
   path: string;

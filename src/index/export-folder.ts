@@ -3,9 +3,10 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 
 import { writeFolderAtomically } from "#core/files";
+import { NpyFormatError } from "#core/npy";
 
 import type { UncheckedEntry } from "./entry-rules.js";
-import { ExportFormatError, NpyFormatError } from "./errors.js";
+import { ExportFormatError } from "./errors.js";
 import {
   enrollmentFrom,
   entriesAtOnce,
@@ -173,7 +174,7 @@ export class ExportFolder implements ExportSource {
     if (bytesRead < bytes.length)
       throw new NpyFormatError(
         join(this.path, "features.npy"),
-        "it has fewer rows than lines, or is cut short",
+        "has fewer rows than entries.jsonl has lines, or is cut short",
       );
     return entries.map((entry, i) =>
       enrollmentFrom(

@@ -1,6 +1,4 @@
-import { npyFacts, npyFrame, npyMagic } from "#core/npy";
-
-import { NpyFormatError } from "./errors.js";
+import { NpyFormatError, npyFacts, npyFrame, npyMagic } from "#core/npy";
 
 /** Bytes that the header of our files takes: room for any shape, so that it can be written last. */
 export const npyHeaderBytes = 128;
@@ -34,13 +32,13 @@ export function npyHeader(rows: number, columns: number): Uint8Array {
 export function parseNpyHeader(path: string, head: Buffer): NpyShape {
   const fail = (problem: string) => new NpyFormatError(path, problem);
   const frame = npyFrame(head);
-  if (frame === undefined) throw fail("it does not begin as a .npy file does");
+  if (frame === undefined) throw fail("is no .npy file");
   const { start, length } = frame;
   const dictionary = head.subarray(start, start + length);
-  if (dictionary.length < length) throw fail("its header is cut short");
+  if (dictionary.length < length) throw fail("has a header that is cut short");
   const { type, isRowMajor, shape } = npyFacts(dictionary);
-  if (type !== "<f4") throw fail(`its numbers are ${type}, not <f4`);
-  if (!isRowMajor) throw fail("it is stored column by column");
-  if (shape === undefined) throw fail("its shape is not [rows, columns]");
+  if (type !== "<f4") throw fail(`holds numbers of type "${type ?? ""}", not "<f4"`);
+  if (!isRowMajor) throw fail("is in Fortran order");
+  if (shape === undefined) throw fail("does not hold a matrix");
   return { rows: shape[0], columns: shape[1], offset: start + length };
 }
