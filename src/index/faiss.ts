@@ -229,6 +229,8 @@ export class FaissIndex implements VectorIndex {
   readonly dimension: number;
   readonly #native: NativeIndex;
   readonly #underWay = new Set<Promise<unknown>>();
+  /** The last one, however it ends: the addon makes one at a time. */
+  #compacting: Promise<unknown> = Promise.resolve();
   #closed = false;
 
   private constructor(native: NativeIndex) {
@@ -345,7 +347,13 @@ export class FaissIndex implements VectorIndex {
   }
 
   compact(): Promise<void> {
-    return this.#call("compact", (native) => native.compact());
+    const before = this.#compacting;
+    const compacting = this.#call("compact", async (native) => {
+      await before;
+      return native.compact();
+    });
+    this.#compacting = compacting.catch(() => undefined);
+    return compacting;
   }
 
   save(path: string): Promise<void> {

@@ -163,7 +163,7 @@ export class GalleryIndex {
 
   /** Gives back what removed entries still hold in the index; searches go on. */
   async compact(): Promise<void> {
-    await this.#compacting;
+    while (this.#compacting !== undefined) await this.#compacting;
     this.#compacting = this.#compact();
     await this.#compacting;
     if (this.#failure !== undefined) throw this.#failure;

@@ -118,7 +118,11 @@ export interface VectorIndex {
   ids(): Promise<Float64Array>;
   /** float32 [N, D], NaN rows for ids that are not there; what is stored of them, which is within `error` of what was added. */
   features(ids: Float64Array): Promise<Float32Array>;
-  /** Gives back what tombstones hold; searches go on meanwhile. */
+  /**
+   * Gives back what tombstones hold; searches go on meanwhile.
+   *
+   * One after another: what was removed before a call is gone when it resolves, also where it waited for another.
+   */
   compact(): Promise<void>;
   /** Writes the index to a file and flushes it. */
   save(path: string): Promise<void>;
