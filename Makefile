@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-scale-out scale-out-% lint golden bench-% audit licences sanitize leak torture clean
+.PHONY: help setup demo test test-scale-out scale-out-% lint golden released bench-% audit licences sanitize leak torture clean
 
 export ONNXRUNTIME_NODE_INSTALL = skip
 SEED ?= 1
@@ -38,7 +38,11 @@ golden: ## agreement with the reference's numbers (REID_GOLDEN=folder); ends wit
 	@build/setup.sh
 	@REID_FAILED_CASES=last $(runner) $$(find dist/test -name '*.golden.test.js' | sort)
 
-bench-index: ## the gallery's index against its peers (PART=search,recall,filters,singles,bulk,sustained,beside,start,memory,blocking)
+released: ## a small data folder of this version into test/released, for the tests of later ones; once a release
+	@build/setup.sh
+	@node dist/test/support/make-released.js
+
+bench-index: ## the gallery's index against its peers (PART=search,recall,filters,crossover,singles,bulk,sustained,beside,start,memory,blocking)
 	@build/setup.sh
 	@node dist/bench/gallery-index.js
 

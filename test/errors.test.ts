@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { MessageChannel } from "node:worker_threads";
 import * as address from "#core/address";
 import * as core from "#core/errors";
+import * as format from "#core/format";
 import * as image from "#core/image-errors";
 import * as manifest from "#core/manifest-errors";
 import * as npy from "#core/npy";
@@ -35,6 +36,7 @@ const samples: readonly core.ReidError[] = [
   new core.DiskFailedError("/runs/a", "EIO"),
   new core.DiskFullError("/runs/a", "ENOSPC"),
   new core.ShapeError("features", "[B, D]", "[3]"),
+  new format.FormatNewerError("data/store", 2, 1),
   new image.CropEmptyError(),
   new image.CropTooLargeError(
     { widthPx: 5000, heightPx: 9, receivedBytes: 99 },

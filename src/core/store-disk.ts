@@ -8,6 +8,7 @@ import {
   ReidError,
 } from "./errors.js";
 import { removeTree, writeFailure } from "./files.js";
+import { FormatNewerError } from "./format.js";
 import { lockFolder, type FolderLock } from "./folder-lock.js";
 import {
   StoreCorruptError,
@@ -61,6 +62,7 @@ export function readingFailure(folder: string, error: unknown): ReidError {
 /** What opening a store or a table failed of. */
 export function openingFailure(folder: string, error: unknown): ReidError {
   if (error instanceof StoreFullError) return error;
+  if (error instanceof FormatNewerError) return error;
   const message = error instanceof Error ? error.message : String(error);
   const options = { cause: error };
   const named = writeFailure(error, folder);

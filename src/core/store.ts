@@ -19,6 +19,7 @@ import {
   writeFailure,
 } from "./files.js";
 import type { FolderLock } from "./folder-lock.js";
+import { refuseNewer } from "./format.js";
 import {
   copyPrefix,
   failedDisk,
@@ -38,6 +39,9 @@ import { TransactionFailedError } from "./store-writer.js";
 
 export type { KeyRange, StoreKey } from "./store-keys.js";
 export type { Table, Writer } from "./store-tables.js";
+
+/** Version of the tables' layout (docs/formats.md). */
+const storeFormat = 1;
 
 /** Settings of a store. */
 export interface StoreOptions {
@@ -85,6 +89,8 @@ export class Store {
     | number = "nothing";
   #recovering: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
+  /** Whether the file says of what format it is: the first transaction writes it. */
+  #isLabelled = false;
 
   private constructor(
     folder: string,
@@ -108,6 +114,7 @@ export class Store {
    * @throws {ConfigError} something that is no folder stands there
    * @throws {StoreFullError} not even an empty store fits
    * @throws {StoreCorruptError} the file is no LMDB environment
+   * @throws {FormatNewerError} a later version has written it
    */
   static async open(
     folder: string,
@@ -123,13 +130,30 @@ export class Store {
       await removeCopies(path);
       const environment = new StoreEnvironment(path);
       const store = new Store(folder, environment, lock, options);
-      // Made now: a disk that takes no writes takes no new table either.
-      store.table("probes", "data");
+      try {
+        // Made now: a disk that takes no writes takes no new table either.
+        store.table("probes", "data");
+        store.#checkFormat();
+      } catch (error) {
+        await environment.close().catch(() => undefined);
+        throw error;
+      }
       return store;
     } catch (error) {
       lock.release();
       throw openingFailure(folder, error);
     }
+  }
+
+  /** @throws {FormatNewerError} */
+  #checkFormat(): void {
+    const format = this.#formats.get("store");
+    refuseNewer(join(this.folder, "store"), format, storeFormat);
+    this.#isLabelled = format !== undefined;
+  }
+
+  get #formats(): Table<number> {
+    return this.table<number>("format", "data");
   }
 
   /** The table of that name, made if it is not there. The same name gives the same table. */
@@ -191,8 +215,10 @@ export class Store {
     if (free < this.#minFreeBytes)
       throw new StoreFullError(this.folder, free, this.#minFreeBytes);
     const transaction = new StoreTransaction();
-    const result = await action(this.#writer(transaction));
+    const writer = this.#writer(transaction);
+    const result = await action(writer);
     if (transaction.isEmpty) return result;
+    if (!this.#isLabelled) writer.put(this.#formats, "store", storeFormat);
     const started = performance.now();
     try {
       await this.#environment.commit(transaction);
@@ -202,6 +228,7 @@ export class Store {
         : error;
     }
     this.#writable = true;
+    this.#isLabelled = true;
     this.#onCommit(performance.now() - started);
     return result;
   }

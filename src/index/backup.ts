@@ -10,6 +10,7 @@ import {
   writeFailure,
   writeFolderAtomically,
 } from "#core/files";
+import { FormatNewerError, refuseNewer } from "#core/format";
 import { Store } from "#core/store";
 
 import { copyBundle } from "./backup-bundles.js";
@@ -187,7 +188,7 @@ async function filesIn(folder: string): Promise<readonly string[]> {
 /**
  * Reads a backup's manifest; its files are not looked at.
  *
- * @throws {BackupNotFoundError} @throws {BackupCorruptError}
+ * @throws {BackupNotFoundError} @throws {BackupCorruptError} @throws {FormatNewerError}
  */
 export async function readBackup(
   folder: string,
@@ -210,6 +211,11 @@ export async function readBackup(
       cause: error,
     });
   }
+  refuseNewer(
+    join(folder, backupId, manifestName),
+    manifest.formatVersion,
+    formatVersion,
+  );
   if (
     manifest.formatVersion !== formatVersion ||
     manifest.backupId !== backupId ||
@@ -242,7 +248,8 @@ export async function listBackups(
     } catch (error) {
       const isNone =
         error instanceof BackupNotFoundError ||
-        error instanceof BackupCorruptError;
+        error instanceof BackupCorruptError ||
+        error instanceof FormatNewerError;
       if (!isNone) throw error;
     }
   }

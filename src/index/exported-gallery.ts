@@ -1,3 +1,5 @@
+import { refuseNewer } from "#core/format";
+
 import { ExportFormatError } from "./errors.js";
 import type { Gallery } from "./gallery.js";
 import type { GallerySpec } from "./gallery-types.js";
@@ -60,7 +62,7 @@ const optional: Readonly<
  *
  * @param path   of the export, for messages
  * @param where  what in it the text is, for messages
- * @throws {ExportFormatError} it is not of that format
+ * @throws {ExportFormatError} it is not of that format @throws {FormatNewerError} it is of a later one
  */
 export function parseGallery(
   path: string,
@@ -73,7 +75,9 @@ export function parseGallery(
   } catch (error) {
     throw new ExportFormatError(path, `${where} is no JSON`, { cause: error });
   }
-  if (!isObject(facts) || facts["formatVersion"] !== formatVersion)
+  const format = isObject(facts) ? facts["formatVersion"] : undefined;
+  refuseNewer(path, format, formatVersion);
+  if (!isObject(facts) || format !== formatVersion)
     throw new ExportFormatError(
       path,
       `${where} is not of format ${formatVersion}`,

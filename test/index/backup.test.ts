@@ -197,7 +197,7 @@ describe("a backup", () => {
     "a manifest that is no JSON": (path: string) =>
       writeFile(join(path, "backup.json"), "{"),
     "a manifest of another layout": (path: string) =>
-      writeFile(join(path, "backup.json"), '{"formatVersion":9}'),
+      writeFile(join(path, "backup.json"), '{"formatVersion":0}'),
   }))
     test(`with ${what} is BACKUP_CORRUPT`, () =>
       inFolder(async (folder) => {
