@@ -40,7 +40,8 @@ export async function operationOn(
       watch
         .on("data", ({ operation }: { operation: SeenOperation }) => {
           last = operation;
-          progress.update(Number(operation.doneCount));
+          const { doneCount, totalCount } = operation;
+          progress.update(Number(doneCount), "", Number(totalCount));
         })
         .on("error", (error: Parameters<typeof errorFromCall>[0]) =>
           reject(errorFromCall(error)),

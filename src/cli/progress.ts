@@ -18,7 +18,7 @@ const plainIntervalMs = 10_000;
 /** One long piece of work: a bar that is redrawn on a terminal, a line every ten seconds elsewhere. */
 export class Progress {
   readonly #label: string;
-  readonly #total: number;
+  #total: number;
   readonly #options: ProgressOptions;
   readonly #startedMs: number;
   #drawnMs: number;
@@ -36,11 +36,13 @@ export class Progress {
   /**
    * Says how far the work is.
    *
-   * @param done  units done so far, at most the total
-   * @param note  what else to show, such as the loss
+   * @param done   units done so far, at most the total
+   * @param note   what else to show, such as the loss
+   * @param total  where it was not known before, or has changed
    */
-  update(done: number, note = ""): void {
+  update(done: number, note = "", total = this.#total): void {
     this.#done = done;
+    this.#total = total;
     this.#note = note;
     const now = this.#options.clock.monotonic();
     const interval = this.#options.stream.isTTY
@@ -63,8 +65,12 @@ export class Progress {
     const elapsedMs = now - this.#startedMs;
     const left =
       share > 0 ? secondsText((elapsedMs * (1 - share)) / share) : "?";
-    const counts = `${this.#done}/${this.#total}`;
-    const text = `${counts}  ${left} left${this.#note ? `  ${this.#note}` : ""}`;
+    // Before the total is known there is nothing to say of the rest.
+    const counts =
+      this.#total > 0
+        ? `${this.#done}/${this.#total}  ${left} left`
+        : String(this.#done);
+    const text = `${counts}${this.#note ? `  ${this.#note}` : ""}`;
     if (!stream.isTTY) {
       stream.write(`${this.#label}  ${text}\n`);
       return;

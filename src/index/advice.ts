@@ -46,6 +46,14 @@ const k = 10;
 // About 8 MiB at a time for 2048 numbers.
 const addedAtOnce = 1024;
 
+/** How a trial is timed and followed. */
+export interface AdviceOptions {
+  readonly clock: Clock;
+  readonly signal: AbortSignal;
+  /** Told before each kind is tried, and at the end. */
+  readonly report: (doneCount: number, totalCount: number) => void;
+}
+
 /**
  * Builds every kind of index that the features are enough for, and searches it; times are of this machine, as it is loaded now.
  *
@@ -53,15 +61,17 @@ const addedAtOnce = 1024;
  */
 export async function adviseIndex(
   data: AdviceData,
-  { clock, signal }: { readonly clock: Clock; readonly signal: AbortSignal },
+  { clock, signal, report }: AdviceOptions,
 ): Promise<readonly Advice[]> {
   const advice: Advice[] = [];
   let truth: Float64Array | undefined;
-  for (const spec of Object.values(candidates).flat()) {
+  const tried = Object.values(candidates).flat();
+  for (const [i, spec] of tried.entries()) {
+    report(i, tried.length);
     signal.throwIfAborted();
     const index = FaissIndex.create(spec, data.dimension);
     try {
-      const buildSeconds = await build(index, data, clock);
+      const buildSeconds = await build(index, data, { clock, signal });
       // With too few features to train it, it would be judged by the exact search that it does until then.
       if (!(await index.facts()).isTrained) continue;
       const { ids, seconds } = await searchAll(index, data, clock);
@@ -79,6 +89,7 @@ export async function adviseIndex(
       await index.close();
     }
   }
+  report(tried.length, tried.length);
   return advice;
 }
 
@@ -97,11 +108,12 @@ export function recommended(
 async function build(
   index: VectorIndex,
   { features, dimension }: AdviceData,
-  clock: Clock,
+  { clock, signal }: Pick<AdviceOptions, "clock" | "signal">,
 ): Promise<number> {
   const started = clock.monotonic();
   const rows = features.length / dimension;
   for (let start = 0; start < rows; start += addedAtOnce) {
+    signal.throwIfAborted();
     const end = Math.min(rows, start + addedAtOnce);
     await index.add(
       Float64Array.from({ length: end - start }, (_, i) => start + i),

@@ -25,9 +25,12 @@ export interface CheckedGallery {
  * Whether a gallery's store, memory and index hold the same entries with the same features.
  *
  * No write may be under way.
+ *
+ * @param report  told how many entries were compared
  */
 export async function checkGallery(
   gallery: CheckedGallery,
+  report: (doneCount: number) => void,
 ): Promise<GalleryCheck> {
   const { record, rows, index, tables } = gallery;
   const problems: string[] = [];
@@ -66,7 +69,7 @@ export async function checkGallery(
   }
   if (ids.size !== indexed)
     problems.push(`${ids.size - indexed} ids in the index are of no entry`);
-  const brokenEntries = await compareFeatures(gallery, problems);
+  const brokenEntries = await compareFeatures(gallery, problems, report);
   return {
     gallery: record.name,
     entries: rows.size,
@@ -80,11 +83,13 @@ export async function checkGallery(
 async function compareFeatures(
   { record, rows, index, tables }: CheckedGallery,
   problems: string[],
+  report: (doneCount: number) => void,
 ): Promise<readonly string[]> {
   const broken: string[] = [];
   const { number, dimension } = record;
   const all = [...rows.all()];
   for (let start = 0; start < all.length; start += 256) {
+    report(start);
     const part = all.slice(start, start + 256);
     const inIndex = await index.features(
       Float64Array.from(part, ({ featureId }) => featureId),

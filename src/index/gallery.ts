@@ -404,18 +404,27 @@ export class Gallery {
     }
   }
 
-  /** Whether index and store agree, no sequence is missing or given twice, norms are one. */
-  async check(): Promise<GalleryCheck> {
+  /**
+   * Whether index and store agree, no sequence is missing or given twice, norms are one.
+   *
+   * @param report  told how many entries were compared
+   */
+  async check(
+    report: (doneCount: number) => void = () => undefined,
+  ): Promise<GalleryCheck> {
     this.#assertOpen();
     const { tables } = this.#context;
     let checked: GalleryCheck | undefined;
     await this.#writes.alone(async () => {
-      checked = await checkGallery({
-        record: this.#record,
-        rows: this.#rows,
-        index: this.#index,
-        tables,
-      });
+      checked = await checkGallery(
+        {
+          record: this.#record,
+          rows: this.#rows,
+          index: this.#index,
+          tables,
+        },
+        report,
+      );
     });
     if (checked === undefined) throw this.#closedError();
     return checked;

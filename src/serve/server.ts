@@ -8,7 +8,6 @@ import {
 import { ReflectionService } from "@grpc/reflection";
 import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
-import { readFile } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import {
   isLoopback,
@@ -35,8 +34,8 @@ import { InferencePool, planWorkers } from "./inference-pool.js";
 import { Inference } from "./inference.js";
 import { OnlineMode } from "./online.js";
 import { OperationLog } from "./operations.js";
+import { packageVersion } from "./package-version.js";
 import { Pages } from "./pages.js";
-import { protoFolder } from "./protocol.js";
 import { RecallMonitor } from "./recall-monitor.js";
 import { Rebuilds } from "./rebuilds.js";
 import { ModelRegistry, showModel } from "./registry.js";
@@ -407,12 +406,4 @@ function serverOptions({ grpc, limits }: Config): ServerOptions {
     // grpc-js numbers the algorithms: 0 identity, 2 gzip.
     "grpc.default_compression_algorithm": grpc.compress === "gzip" ? 2 : 0,
   };
-}
-
-async function packageVersion(): Promise<string> {
-  const text = await readFile(`${protoFolder}../package.json`, "utf8");
-  const parsed: unknown = JSON.parse(text);
-  const isPackage =
-    typeof parsed === "object" && parsed !== null && "version" in parsed;
-  return isPackage ? String(parsed.version) : "";
 }

@@ -99,10 +99,14 @@ export const advise: Command = {
       const held = Math.min(mostQueries, Math.floor(rows / 5));
       const features = sample.subarray(0, (rows - held) * dimension);
       const queries = sample.subarray((rows - held) * dimension);
+      const progress = out.progress("advise", 0);
       const advice = await adviseIndex(
         { dimension, features, queries },
-        { clock, signal },
-      );
+        {
+          ...{ clock, signal },
+          report: (done, total) => progress.update(done, "kinds", total),
+        },
+      ).finally(() => progress.end());
       const best = recommended(advice, minRecall);
       out.table([
         ["index", "recall@10", "queries/s", "build s", "bytes/entry"],

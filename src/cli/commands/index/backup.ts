@@ -3,6 +3,8 @@ import { join } from "node:path";
 import { ulid } from "ulid";
 import { writeBackup, type BackedUpBundle } from "#index/backup";
 import type { ModelVersion } from "#index/gallery-types";
+import { EXTERNAL_MODEL } from "#serve/gallery-requests";
+import { packageVersion } from "#serve/package-version";
 import {
   listFlag,
   requiredFlag,
@@ -12,19 +14,33 @@ import {
   type JsonObject,
 } from "../../command.js";
 import { operationOn } from "../../operation-end.js";
-import { dataOption, serverOption, withFolder } from "./data-folder.js";
+import {
+  dataOption,
+  refuseBeside,
+  serverOption,
+  withFolder,
+} from "./data-folder.js";
 
-/** What is in a models folder of the models that are asked for. */
+/** The bundles of models that are in a models folder; says which are not. */
 function bundlesIn(
-  folder: string,
+  { flags, out }: CommandContext,
   models: readonly ModelVersion[],
 ): readonly BackedUpBundle[] {
+  const folder = textFlag(flags, "models") ?? "models";
   return models
+    .filter(({ name }) => name !== EXTERNAL_MODEL)
     .map(({ name, version }) => ({
       ...{ name, version },
       folder: join(folder, name, String(version)),
     }))
-    .filter((bundle) => existsSync(join(bundle.folder, "manifest.json")));
+    .filter((bundle) => {
+      const isThere = existsSync(join(bundle.folder, "manifest.json"));
+      if (!isThere)
+        out.warn(
+          `model ${bundle.name}/${bundle.version} is not in ${folder}: the backup is without it, give the models folder with --models`,
+        );
+      return isThere;
+    });
 }
 
 async function backUpFolder(context: CommandContext): Promise<JsonObject> {
@@ -33,24 +49,22 @@ async function backUpFolder(context: CommandContext): Promise<JsonObject> {
   return withFolder(context, async ({ store, galleries }) => {
     const names = listFlag(flags, "gallery");
     for (const name of names) await galleries.get(name);
+    const progress = out.progress("backup, bytes", 0);
     const manifest = await writeBackup(
       target,
       {
         store,
         galleries: names,
-        bundlesOf: (models) =>
-          Promise.resolve(
-            bundlesIn(textFlag(flags, "models") ?? "models", models),
-          ),
+        bundlesOf: (models) => Promise.resolve(bundlesIn(context, models)),
       },
       {
         backupId: ulid(clock.now()).toLowerCase(),
         createdAtMs: clock.now(),
-        serverVersion: "offline",
+        serverVersion: await packageVersion(),
         signal,
-        report: () => undefined,
+        report: (done, total) => progress.update(done, "", total),
       },
-    );
+    ).finally(() => progress.end());
     const sizeBytes = manifest.files.reduce(
       (sum, one) => sum + one.sizeBytes,
       0,
@@ -92,6 +106,7 @@ export const backup: Command = {
   run: async (context) => {
     const server = textFlag(context.flags, "server");
     if (server === undefined) return backUpFolder(context);
+    refuseBeside(context.flags, "server", ["data", "out"]);
     const galleries = [...listFlag(context.flags, "gallery")];
     const end = await operationOn(server, context, (client) =>
       client.AdminService.CreateBackup({ galleries }),

@@ -1,4 +1,5 @@
 import { IndexProblemsError } from "#index/errors";
+import type { Gallery } from "#index/gallery";
 import type { GalleryCheck } from "#index/gallery-types";
 import {
   type Command,
@@ -31,6 +32,18 @@ export function reportChecks(
     : result;
 }
 
+/** Checks a gallery, and shows how far that is. */
+export async function checkOf(
+  { out }: CommandContext,
+  gallery: Gallery,
+): Promise<GalleryCheck> {
+  const { entryCount } = gallery.describe();
+  const progress = out.progress(`check ${gallery.name}`, entryCount);
+  return gallery
+    .check((done) => progress.update(done))
+    .finally(() => progress.end());
+}
+
 /** `reid index check`: whether index and store agree. */
 export const check: Command = {
   name: "check",
@@ -40,7 +53,8 @@ export const check: Command = {
   run: (context) =>
     withGalleries(context, async (galleries) => {
       const checks: GalleryCheck[] = [];
-      for (const gallery of galleries) checks.push(await gallery.check());
+      for (const gallery of galleries)
+        checks.push(await checkOf(context, gallery));
       return reportChecks(context, checks);
     }),
 };

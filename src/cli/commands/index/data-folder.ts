@@ -10,6 +10,7 @@ import {
   textFlag,
   UsageError,
   type CommandContext,
+  type Flags,
   type JsonObject,
 } from "../../command.js";
 
@@ -40,6 +41,24 @@ export const serverOption = {
     description: "ask this server, which is running, instead of opening --data",
   },
 } as const;
+
+/**
+ * Refuses flags that say where something is, where a server is asked that has its own.
+ *
+ * @throws {UsageError}
+ */
+export function refuseBeside(
+  flags: Flags,
+  chosen: string,
+  others: readonly string[],
+): void {
+  for (const other of others)
+    if (textFlag(flags, other) !== undefined)
+      throw new UsageError(
+        `--${other} is given beside --${chosen}, which has its own: leave one of them out`,
+        `--${other}`,
+      );
+}
 
 /** Whether there is a store in a folder. */
 export function hasStore(folder: string): boolean {

@@ -9,12 +9,13 @@ export const describe: Command = {
   options: galleryOptions,
   run: (context) =>
     withGalleries(context, async (galleries) => {
-      const facts = galleries.map(factsOf);
-      for (const one of facts)
+      for (const gallery of galleries) {
+        const { name, model, dimension, index, ...held } = gallery.describe();
         context.out.line(
-          `${one["name"]}: ${one["entries"]} entries of ${one["identities"]} identities, ` +
-            `${one["dimension"]} numbers of ${one["model"]}, sequence ${one["sequence"]}`,
+          `${name}: ${held.entryCount} entries of ${held.identityCount} identities, ` +
+            `${dimension} numbers of ${model.name}/${model.version}, ${index.kind}, sequence ${held.sequence}`,
         );
-      return { galleries: facts };
+      }
+      return { galleries: galleries.map(factsOf) };
     }),
 };

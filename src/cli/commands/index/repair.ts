@@ -1,15 +1,17 @@
 import type { Gallery } from "#index/gallery";
 import type { GalleryCheck } from "#index/gallery-types";
 import { type Command, type CommandContext, hasFlag } from "../../command.js";
-import { reportChecks } from "./check.js";
+import { checkOf, reportChecks } from "./check.js";
 import { galleryOptions, withGalleries } from "./data-folder.js";
+import { rebuildOf } from "./rebuild.js";
 
 /** Mends what can be mended, and checks again. */
 async function mend(
-  { flags, out }: CommandContext,
+  context: CommandContext,
   gallery: Gallery,
 ): Promise<GalleryCheck> {
-  const found = await gallery.check();
+  const { flags, out } = context;
+  const found = await checkOf(context, gallery);
   if (found.problems.length === 0) return found;
   const { brokenEntries } = found;
   if (hasFlag(flags, "drop-broken") && brokenEntries.length > 0) {
@@ -18,9 +20,9 @@ async function mend(
     });
     out.line(`${gallery.name}: ${deletedCount} entries dropped`);
   }
-  await gallery.rebuild();
+  await rebuildOf(context, gallery);
   out.line(`${gallery.name}: index built anew`);
-  return gallery.check();
+  return checkOf(context, gallery);
 }
 
 /** `reid index repair`: indexes anew where they do not agree with the store. */

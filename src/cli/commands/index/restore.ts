@@ -1,10 +1,11 @@
-import { randomBytes } from "node:crypto";
-import { mkdir, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, rename } from "node:fs/promises";
 import { join } from "node:path";
-import { syncFolder } from "#core/files";
+import { removeTree, syncFolder } from "#core/files";
 import { Store } from "#core/store";
-import { stageBackup, type BackupManifest } from "#index/backup";
+import { lockedFolder } from "#core/store-disk";
+import { readBackup, stageBackup, type BackupManifest } from "#index/backup";
 import { installBundle } from "#index/backup-bundles";
+import { GalleryNotFoundError } from "#index/errors";
 import {
   listFlag,
   requiredFlag,
@@ -17,6 +18,7 @@ import { operationOn } from "../../operation-end.js";
 import {
   dataOption,
   hasStore,
+  refuseBeside,
   renamings,
   serverOption,
   withFolder,
@@ -48,61 +50,88 @@ async function restoreWhole(staged: string, folder: string): Promise<void> {
   await syncFolder(folder);
 }
 
-async function restoreFolder(context: CommandContext): Promise<JsonObject> {
-  const { flags, signal, out } = context;
-  const folder = requiredFlag(flags, "data");
-  const from = requiredFlag(flags, "from");
+/** Where copies of backups lie while they are looked at; a start of the server removes what is there. */
+const stagingName = "restoring";
+
+/** Brings a checked copy of the backup, and its bundles, beside the data, and takes the copy away at the end. */
+async function withStaged<Result>(
+  { flags, signal, out }: CommandContext,
+  action: (staged: string) => Promise<Result>,
+): Promise<Result> {
   const id = requiredFlag(flags, "id");
-  const plan = renamings(listFlag(flags, "gallery"));
-  const staged = join(folder, `restoring-${randomBytes(6).toString("hex")}`);
-  await mkdir(staged, { recursive: true });
+  const root = join(requiredFlag(flags, "data"), stagingName);
+  const staged = join(root, id);
+  const progress = out.progress("copy, bytes", 0);
   try {
-    const following = { signal, report: () => undefined };
-    const manifest = await stageBackup(from, id, staged, following);
-    const models = textFlag(flags, "models") ?? "models";
-    await installBundles(staged, models, id);
-    const names =
-      !hasStore(folder) && plan.size === 0
-        ? await restoreWhole(staged, folder).then(() => namesIn(manifest))
-        : await restoreInto(context, staged, manifest);
-    for (const name of names) out.line(`${name}: restored`);
-    return { backupId: id, galleries: [...names] };
+    await removeTree(staged);
+    await stageBackup(requiredFlag(flags, "from"), id, staged, {
+      signal,
+      report: (done, total) => progress.update(done, "", total),
+    }).finally(() => progress.end());
+    await installBundles(staged, textFlag(flags, "models") ?? "models", id);
+    return await action(staged);
   } finally {
-    await rm(staged, { recursive: true, force: true });
+    await removeTree(root);
   }
 }
 
-function namesIn({ galleries }: BackupManifest): readonly string[] {
-  return galleries.map(({ name }) => name);
+async function restoreFolder(context: CommandContext): Promise<JsonObject> {
+  const { flags, out } = context;
+  const folder = requiredFlag(flags, "data");
+  const id = requiredFlag(flags, "id");
+  // Before anything is made in a folder that may be there by a typing error only.
+  const manifest = await readBackup(requiredFlag(flags, "from"), id);
+  const plan = planFor(manifest, renamings(listFlag(flags, "gallery")));
+  const isWhole = !hasStore(folder) && listFlag(flags, "gallery").length === 0;
+  if (isWhole) {
+    const lock = await lockedFolder(folder);
+    try {
+      await withStaged(context, (staged) => restoreWhole(staged, folder));
+    } finally {
+      lock.release();
+    }
+  } else await restoreInto(context, plan);
+  const names = [...plan.values()];
+  for (const name of names) out.line(`${name}: restored`);
+  return { backupId: id, galleries: names };
+}
+
+/** Name in the backup → name here. @throws {GalleryNotFoundError} it has none of that name */
+function planFor(
+  { galleries }: BackupManifest,
+  named: ReadonlyMap<string, string>,
+): ReadonlyMap<string, string> {
+  const present = galleries.map(({ name }) => name);
+  for (const name of named.keys())
+    if (!present.includes(name)) throw new GalleryNotFoundError(name);
+  return named.size > 0 ? named : new Map(present.map((name) => [name, name]));
 }
 
 /** Galleries of the backup beside those that the folder has, swapped in at one commit. */
 async function restoreInto(
   context: CommandContext,
-  staged: string,
-  manifest: BackupManifest,
-): Promise<readonly string[]> {
-  const { flags, signal } = context;
-  const named = renamings(listFlag(flags, "gallery"));
-  const plan =
-    named.size > 0
-      ? named
-      : new Map(namesIn(manifest).map((name) => [name, name]));
+  plan: ReadonlyMap<string, string>,
+): Promise<void> {
+  const { flags, signal, out } = context;
   const folder = requiredFlag(flags, "data");
   // A folder without a store gets one: the galleries named are all that is wanted in it.
   if (!hasStore(folder)) await (await Store.open(folder)).close();
-  const copy = await Store.open(staged, { minFreeBytes: 0 });
-  try {
-    return await withFolder(context, async ({ galleries }) => {
-      const restored = await galleries.restore(copy, plan, {
-        signal,
-        report: () => undefined,
-      });
-      return restored.map(({ name }) => name);
-    });
-  } finally {
-    await copy.close();
-  }
+  // Opened first: where somebody else has the folder, nothing is copied.
+  await withFolder(context, ({ galleries }) =>
+    withStaged(context, async (staged) => {
+      const copy = await Store.open(staged, { minFreeBytes: 0 });
+      const progress = out.progress("restore", 0);
+      try {
+        await galleries.restore(copy, plan, {
+          signal,
+          report: (done, total) => progress.update(done, "", total),
+        });
+      } finally {
+        progress.end();
+        await copy.close();
+      }
+    }),
+  );
 }
 
 /** `reid index restore`: galleries of a backup into a data folder, or a running server. */
@@ -142,6 +171,7 @@ export const restore: Command = {
     const { flags, out } = context;
     const server = textFlag(flags, "server");
     if (server === undefined) return restoreFolder(context);
+    refuseBeside(flags, "server", ["data", "from"]);
     const backupId = requiredFlag(flags, "id");
     const plan = renamings(listFlag(flags, "gallery"));
     await operationOn(server, context, (client) =>
