@@ -17,32 +17,15 @@ constexpr size_t kStoredAtOnce = 1024;
 // Steps under the whole gate: well under a millisecond.
 constexpr size_t kChangedAtOnce = 256;
 
-/// The whole gate, where there is one.
-class Alone {
- public:
-  explicit Alone(Gate* gate) : gate_(gate) {
-    if (gate_) gate_->lock();
-  }
-  ~Alone() {
-    if (gate_) gate_->unlock();
-  }
-  Alone(const Alone&) = delete;
-  Alone& operator=(const Alone&) = delete;
-
- private:
-  Gate* gate_;
-};
-
 /// Makes room in an array that readers look at: the larger one is filled beside it. Pages of the room that
 /// nothing was written to take no memory, so it may be generous.
 template <class Element>
-void grow(std::vector<Element>& array, size_t needed, Gate* gate) {
+void grow(std::vector<Element>& array, size_t needed, const Alone& alone) {
   if (array.capacity() >= needed) return;
   std::vector<Element> larger;
   larger.reserve(std::max(needed, array.capacity() + array.capacity() / 2));
   larger.insert(larger.end(), array.begin(), array.end());
-  Alone alone(gate);
-  array.swap(larger);
+  alone([&] { array.swap(larger); });
 }
 
 void write_id(std::vector<int64_t>& ids, size_t at, int64_t id) {
@@ -119,19 +102,18 @@ size_t Body::bytes() const {
   return bytes;
 }
 
-void Body::make_room(size_t more, Gate* gate) {
+void Body::make_room(size_t more, const Alone& alone) {
   if (!table_.has_room(more)) {
     IdTable larger = table_.grown(more);
-    Alone alone(gate);
-    std::swap(table_, larger);
+    alone([&] { std::swap(table_, larger); });
   }
   if (!parts_.rows) return;
   const size_t rows = ids_.size() + more;
-  grow(ids_, rows, gate);
-  grow(parts_.rows->codes, rows * parts_.codec.bytes, gate);
+  grow(ids_, rows, alone);
+  grow(parts_.rows->codes, rows * parts_.codec.bytes, alone);
   if (faiss::HNSW* graph = parts_.graph) {
-    grow(graph->levels, rows, gate);
-    grow(graph->offsets, rows + 1, gate);
+    grow(graph->levels, rows, alone);
+    grow(graph->offsets, rows + 1, alone);
   }
 }
 
@@ -145,7 +127,7 @@ void Body::measure_error(const uint8_t* code, int64_t list, const float* row) {
 }
 
 /// Puts rows behind the others, not linked yet. hidden: readers find them under no id. Returns the first position.
-size_t Body::store(const int64_t* ids, const float* rows, size_t n, bool hidden, Gate* gate) {
+size_t Body::store(const int64_t* ids, const float* rows, size_t n, bool hidden, const Alone& alone) {
   const size_t first = ids_.size();
   if (faiss::HNSW* graph = parts_.graph) {
     size_t links = graph->neighbors.size();
@@ -153,7 +135,7 @@ size_t Body::store(const int64_t* ids, const float* rows, size_t n, bool hidden,
       graph->levels.push_back(graph->random_level() + 1);
       links += size_t(graph->cum_nb_neighbors(graph->levels.back()));
     }
-    grow(graph->neighbors, links, gate);
+    grow(graph->neighbors, links, alone);
     graph->prepare_level_tab(n, true);
   }
   parts_.rows->add(faiss::Index::idx_t(n), rows);
@@ -176,52 +158,55 @@ void Body::link(size_t first, const float* rows, size_t n, Pool& pool) {
 }
 
 void Body::append(const int64_t* ids, const float* rows, size_t n, Pool& pool, Gate* gate) {
-  make_room(n, gate);
+  const Alone alone(gate, pool);
+  make_room(n, alone);
   const size_t d = parts_.codec.d;
   for (size_t start = 0; start < n && !pool.stopping(); start += kStoredAtOnce) {
     const size_t some = std::min(n - start, kStoredAtOnce);
     if (parts_.lists) {
-      store_in_lists(ids + start, rows + start * d, some, false, gate);
+      store_in_lists(ids + start, rows + start * d, some, false, alone);
     } else {
-      link(store(ids + start, rows + start * d, some, false, gate), rows + start * d, some, pool);
+      link(store(ids + start, rows + start * d, some, false, alone), rows + start * d, some, pool);
     }
     pool.relieve();
   }
 }
 
 void Body::replace(const int64_t* ids, const float* rows, size_t n, Pool& pool, Gate* gate) {
-  make_room(n, gate);
+  const Alone alone(gate, pool);
+  make_room(n, alone);
   const size_t d = parts_.codec.d;
   for (size_t start = 0; start < n && !pool.stopping(); start += kChangedAtOnce) {
     const size_t some = std::min(n - start, kChangedAtOnce);
     if (parts_.lists) {
-      store_in_lists(ids + start, rows + start * d, some, true, gate);
+      store_in_lists(ids + start, rows + start * d, some, true, alone);
       continue;
     }
-    const size_t first = store(ids + start, rows + start * d, some, true, gate);
+    const size_t first = store(ids + start, rows + start * d, some, true, alone);
     link(first, rows + start * d, some, pool);
     std::vector<int64_t> replaced;
-    Alone alone(gate);
-    for (size_t i = 0; i < some; i++) {
-      const int64_t id = ids[start + i];
-      const int64_t place = int64_t(first + i);
-      const int64_t before = table_.find(id);
-      write_id(ids_, size_t(place), id);
-      if (before < 0) {
-        table_.insert(id, place);
-        continue;
+    alone([&] {
+      for (size_t i = 0; i < some; i++) {
+        const int64_t id = ids[start + i];
+        const int64_t place = int64_t(first + i);
+        const int64_t before = table_.find(id);
+        write_id(ids_, size_t(place), id);
+        if (before < 0) {
+          table_.insert(id, place);
+          continue;
+        }
+        table_.move(id, place);
+        write_id(ids_, size_t(before), -1);
+        replaced.push_back(before);
       }
-      table_.move(id, place);
-      write_id(ids_, size_t(before), -1);
-      replaced.push_back(before);
-    }
-    if (!kind_.removes) {
-      tombstones_.store(tombstones() + replaced.size());
-      continue;
-    }
-    // From behind: the last row, which takes the place, is one that stays.
-    std::sort(replaced.rbegin(), replaced.rend());
-    for (int64_t place : replaced) drop(place);
+      if (!kind_.removes) {
+        tombstones_.store(tombstones() + replaced.size());
+        return;
+      }
+      // From behind: the last row, which takes the place, is one that stays.
+      std::sort(replaced.rbegin(), replaced.rend());
+      for (int64_t place : replaced) drop(place);
+    });
   }
 }
 
@@ -230,7 +215,8 @@ size_t Body::remove(const std::vector<int64_t>& ids, Gate* gate) {
   for (size_t start = 0; start < ids.size(); start += kChangedAtOnce) {
     const size_t end = std::min(ids.size(), start + kChangedAtOnce);
     // A tombstone is one word.
-    Alone alone(kind_.removes ? gate : nullptr);
+    std::unique_lock<Gate> hold;
+    if (gate && kind_.removes) hold = std::unique_lock<Gate>(*gate);
     for (size_t i = start; i < end; i++) {
       const int64_t place = table_.find(ids[i]);
       if (place < 0) continue;
@@ -283,7 +269,7 @@ void Body::drop_from_list(int64_t place) {
   index_->ntotal--;
 }
 
-void Body::store_in_lists(const int64_t* ids, const float* rows, size_t n, bool replaces, Gate* gate) {
+void Body::store_in_lists(const int64_t* ids, const float* rows, size_t n, bool replaces, const Alone& alone) {
   faiss::IndexIVF& lists = *parts_.lists;
   const size_t d = parts_.codec.d;
   std::vector<faiss::Index::idx_t> homes(n);
@@ -292,19 +278,20 @@ void Body::store_in_lists(const int64_t* ids, const float* rows, size_t n, bool 
   lists.encode_vectors(faiss::Index::idx_t(n), rows, homes.data(), codes.data());
   for (size_t i = 0; i < n; i++) measure_error(codes.data() + i * parts_.codec.bytes, homes[i], rows + i * d);
   for (size_t start = 0; start < n; start += kChangedAtOnce) {
-    Alone alone(gate);
-    for (size_t i = start; i < std::min(n, start + kChangedAtOnce); i++) {
-      const int64_t before = replaces ? table_.find(ids[i]) : -1;
-      if (before >= 0) drop_from_list(before);
-      const size_t offset = lists.invlists->add_entries(size_t(homes[i]), 1, ids + i, codes.data() + i * parts_.codec.bytes);
-      const int64_t place = place_in(homes[i], offset);
-      if (before >= 0) {
-        table_.move(ids[i], place);
-      } else {
-        table_.insert(ids[i], place);
+    alone([&] {
+      for (size_t i = start; i < std::min(n, start + kChangedAtOnce); i++) {
+        const int64_t before = replaces ? table_.find(ids[i]) : -1;
+        if (before >= 0) drop_from_list(before);
+        const uint8_t* code = codes.data() + i * parts_.codec.bytes;
+        const int64_t place = place_in(homes[i], lists.invlists->add_entries(size_t(homes[i]), 1, ids + i, code));
+        if (before >= 0) {
+          table_.move(ids[i], place);
+        } else {
+          table_.insert(ids[i], place);
+        }
+        lists.ntotal++;
       }
-      lists.ntotal++;
-    }
+    });
   }
 }
 

@@ -69,16 +69,16 @@ class Body {
   // The writer, as all below. gate may be nullptr where nobody reads yet.
   /// Stores and links rows; none of the ids is there. In between, reads that wait run on this thread.
   void append(const int64_t* ids, const float* rows, size_t n, Pool& pool, Gate* gate);
-  /// How many of the ids were there.
+  /// On a thread that is not slow. How many of the ids were there.
   size_t remove(const std::vector<int64_t>& ids, Gate* gate);
   /// Rows in place of those there are, under the same ids; a reader sees one or the other.
   void replace(const int64_t* ids, const float* rows, size_t n, Pool& pool, Gate* gate);
 
  private:
-  void make_room(size_t more, Gate* gate);
-  size_t store(const int64_t* ids, const float* rows, size_t n, bool hidden, Gate* gate);
+  void make_room(size_t more, const Alone& alone);
+  size_t store(const int64_t* ids, const float* rows, size_t n, bool hidden, const Alone& alone);
   void link(size_t first, const float* rows, size_t n, Pool& pool);
-  void store_in_lists(const int64_t* ids, const float* rows, size_t n, bool replaces, Gate* gate);
+  void store_in_lists(const int64_t* ids, const float* rows, size_t n, bool replaces, const Alone& alone);
   void drop(int64_t place);
   void drop_from_list(int64_t place);
   void measure_error(const uint8_t* code, int64_t list, const float* row);

@@ -59,11 +59,11 @@ std::shared_ptr<Compaction> VectorIndex::start_compaction(Pool& pool) {
     }
     for (size_t start = 0; !pool.stopping();) {
       Batch batch;
-      {
+      pool.quickly([&] {
         std::shared_lock<Gate> hold(gate_);
         batch = missing_from(*body_, compaction->taken, start, kTakenAtOnce);
-        if (batch.ids.size() < kTakenAtOnce) start = 0;  // and what came meanwhile
-      }
+      });
+      if (batch.ids.size() < kTakenAtOnce) start = 0;  // and what came meanwhile
       compaction->fresh->replace(batch.ids.data(), batch.rows.data(), batch.ids.size(), pool, nullptr);
       if (batch.ids.size() < kLeftForEnd) break;
     }
@@ -94,7 +94,7 @@ void VectorIndex::finish_compaction(Compaction& compaction, Pool& pool) {
   fresh.remove(left, nullptr);
   // Rows were taken from their codes, which say nothing of what was lost in them.
   fresh.raise_error(body_->error());
-  put_in_place(std::move(compaction.fresh));
+  put_in_place(std::move(compaction.fresh), pool);
 }
 
 }  // namespace reid

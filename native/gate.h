@@ -4,6 +4,8 @@
 #include <condition_variable>
 #include <mutex>
 
+#include "pool.h"
+
 namespace reid {
 
 /// std::shared_mutex lets a stream of searches keep an add out for ever; this one does not.
@@ -37,6 +39,26 @@ class Gate {
   int readers_ = 0;
   int waiting_writers_ = 0;
   bool writing_ = false;
+};
+
+/// The whole gate for single steps of a writer.
+class Alone {
+ public:
+  /// gate may be nullptr where nobody reads yet.
+  Alone(Gate* gate, Pool& pool) : gate_(gate), pool_(pool) {}
+  /// Readers wait for the step: it is done by a thread that the system does not keep waiting.
+  template <class Step>
+  void operator()(const Step& step) const {
+    if (!gate_) return step();
+    pool_.quickly([&] {
+      const std::lock_guard<Gate> hold(*gate_);
+      step();
+    });
+  }
+
+ private:
+  Gate* gate_;
+  Pool& pool_;
 };
 
 }  // namespace reid

@@ -108,6 +108,9 @@ void Pool::stop() {
     turns.swap(turns_);
     reads_waiting_ = 0;
   }
+  // Before the threads are joined: one may be waiting for what it asked another to do.
+  for (std::deque<Task>* dropped : {&reads, &changes, &slow}) dropped->clear();
+  turns.clear();
   for (size_t i = 0; i < threads_.size(); i++) {
     signal_.raise();
     slow_signal_.raise();
@@ -222,6 +225,49 @@ void Pool::relieve() {
   }
   signal_.lower();
   task();
+}
+
+namespace {
+
+struct Errand {
+  Signal done;
+  bool was_run = false;
+  std::exception_ptr failure;
+};
+
+/// Lives as long as the task that carries it: a task that a stop drops answers, too.
+struct Ticket {
+  explicit Ticket(Errand& errand) : errand(errand) {}
+  ~Ticket() { errand.done.raise(); }
+  Errand& errand;
+};
+
+}  // namespace
+
+void Pool::quickly(const std::function<void()>& body) {
+  if (!is_slow_thread) return body();
+  Errand errand;
+  Task task = [&body, ticket = std::make_shared<Ticket>(errand)] {
+    Errand& errand = ticket->errand;
+    errand.was_run = true;
+    try {
+      body();
+    } catch (...) {
+      errand.failure = std::current_exception();
+    }
+  };
+  {
+    std::lock_guard<std::mutex> hold(mutex_);
+    if (!stopping_) {
+      reads_.push_front(std::move(task));
+      reads_waiting_ = reads_.size();
+    }
+  }
+  task = nullptr;
+  wake(reads_);
+  errand.done.wait();
+  if (!errand.was_run) return body();
+  if (errand.failure) std::rethrow_exception(errand.failure);
 }
 
 namespace {

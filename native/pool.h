@@ -62,6 +62,9 @@ class Pool {
   /// pool; returns when all parts are done. Never waits for a thread that has not begun.
   void share_read(size_t parts, const std::function<void(size_t)>& body) { share(parts, body, reads_); }
   void share_slow(size_t parts, const std::function<void(size_t)>& body) { share(parts, body, slow_); }
+  /// Any thread of the pool. Runs body, which is short, on a thread for reads, before what waits there, and waits for it.
+  /// What readers wait for is done so: a slow thread may have to wait long for a processor while it holds their lock.
+  void quickly(const std::function<void()>& body);
   /// A thread of the pool that holds no lock: runs a read that waits, if there is one and its threads are for that.
   void relieve();
   bool stopping() const { return stopping_.load(std::memory_order_relaxed); }

@@ -45,10 +45,8 @@ VectorIndex::VectorIndex(const IndexKind* kind, int dimension, const IndexParame
   body_ = std::make_unique<Body>(first, plain, first.create(dimension, plain, 0, nullptr), std::vector<int64_t>());
 }
 
-void VectorIndex::put_in_place(std::unique_ptr<Body> fresh) {
-  std::unique_lock<Gate> hold(gate_);
-  body_.swap(fresh);
-  hold.unlock();
+void VectorIndex::put_in_place(std::unique_ptr<Body> fresh, Pool& pool) {
+  Alone(&gate_, pool)([&] { body_.swap(fresh); });
   // The old one is freed here, with nobody waiting.
 }
 
@@ -109,7 +107,7 @@ void VectorIndex::train(const std::vector<float>& features, Pool& pool) {
       std::vector<int64_t>());
   fresh->append(held[0].ids, rows, held[0].n, pool, nullptr);
   if (pool.stopping()) return;
-  put_in_place(std::move(fresh));
+  put_in_place(std::move(fresh), pool);
   trained_ = true;
 }
 

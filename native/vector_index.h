@@ -78,7 +78,7 @@ class VectorIndex {
   std::vector<int64_t> ids_to_write(const std::vector<double>& ids, const std::vector<float>& features) const;
   bool approximate(const Query& query, Pool& pool, Answer& answer) const;
   std::vector<Run> runs_for(const Query& query) const;
-  void put_in_place(std::unique_ptr<Body> fresh);
+  void put_in_place(std::unique_ptr<Body> fresh, Pool& pool);
 
   const IndexKind* kind_;
   int dimension_;
