@@ -4,7 +4,7 @@ import { FaissIndex } from "#index/faiss";
 import { hnswDefaults } from "#index/index-kinds";
 
 import { readRows, type BenchFeatures } from "./index-data.js";
-import { GRAPH } from "./index-libraries.js";
+import { GRAPH, QUICKLY_LINKED } from "./index-libraries.js";
 import { trialInput, trialResult } from "./trial.js";
 
 /** Resident bytes of the index less those of its rows. */
@@ -18,7 +18,10 @@ const { rows: path, dimension } = trialInput<BenchFeatures>();
 const rows = await readRows(path);
 const count = rows.length / dimension;
 const before = memoryUsage().rss;
-const index = FaissIndex.create({ ...hnswDefaults, ...GRAPH }, dimension);
+const index = FaissIndex.create(
+  { ...hnswDefaults, ...GRAPH, efConstruction: QUICKLY_LINKED },
+  dimension,
+);
 for (let first = 0; first < count; first += ADDED_AT_ONCE) {
   const size = Math.min(ADDED_AT_ONCE, count - first);
   await index.add(

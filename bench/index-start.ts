@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 
 import { clusteredFeatures, DIMENSION } from "./index-data.js";
-import { GRAPH } from "./index-libraries.js";
+import { GRAPH, QUICKLY_LINKED } from "./index-libraries.js";
 import type { MemoryTrial } from "./index-memory-trial.js";
 import { startBenchServer } from "./index-server.js";
 import { clientRun, indexed, makeGallery } from "./index-traffic.js";
@@ -22,7 +22,7 @@ export async function startRows(): Promise<BenchRow[]> {
   const rows: BenchRow[] = [];
   for (const kind of ["flat", "hnsw"] as const) {
     const first = await startBenchServer();
-    await makeGallery(first, "door", kind);
+    await makeGallery(first, "door", kind, QUICKLY_LINKED);
     await clientRun(first, data, {
       gallery: "door",
       does: "bulk",
@@ -58,10 +58,10 @@ export async function memoryRows(): Promise<BenchRow[]> {
     data.rows,
     `${DIMENSION}`,
     `${GRAPH.m}`,
-    `${GRAPH.efConstruction}`,
+    `${QUICKLY_LINKED}`,
   ]);
   const { aboveFeaturesBytes } = JSON.parse(stdout) as MemoryTrial;
-  const note = `HNSW, m ${GRAPH.m}, ${data.note}; resident, without the caller's own rows`;
+  const note = `HNSW, m ${GRAPH.m}, efConstruction ${QUICKLY_LINKED}, ${data.note}; resident, without the caller's own rows`;
   return [
     {
       figure: "memory above the features",

@@ -29,12 +29,7 @@ const CLIENTS = 16;
 /** Two transactions: while one is flushed the next arrives. */
 const BULK_CALLS = 8;
 
-const kinds = {
-  flat: { flat: {} },
-  hnsw: { hnsw: { m: GRAPH.m, efConstruction: GRAPH.efConstruction } },
-} as const;
-
-type Kind = keyof typeof kinds;
+type Kind = "flat" | "hnsw";
 
 async function withServer<Result>(
   action: (server: BenchServer) => Promise<Result>,
@@ -52,13 +47,17 @@ export async function makeGallery(
   { client }: BenchServer,
   name: string,
   kind: Kind,
+  efConstruction: number = GRAPH.efConstruction,
 ): Promise<void> {
   await client.GalleryService.CreateGallery({
     gallery: {
       name,
       model: { name: "external", version: 1 },
       dimension: DIMENSION,
-      index: kinds[kind],
+      index:
+        kind === "flat"
+          ? { flat: {} }
+          : { hnsw: { m: GRAPH.m, efConstruction } },
     },
   });
 }
