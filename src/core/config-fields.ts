@@ -18,6 +18,8 @@ export interface ConfigKey extends KeyFacts {
   readonly default: ConfigValue | undefined;
   /** `whole number from 1 to 64`, `auto, cpu`, `true or false` … */
   readonly expected: string;
+  /** What was written there is not shown: it may be the secret itself. */
+  readonly isSecret?: true;
 }
 
 /** A section whose keys all have to be known. */
@@ -137,6 +139,83 @@ export function openText(description: string) {
     .meta({ ...facts("", description) });
 }
 
+/** A text of one form, in words `expected`; it has to be given. */
+export function pattern(form: RegExp, expected: string, description: string) {
+  return z
+    .string()
+    .regex(form)
+    .meta({ ...facts("", description), expected });
+}
+
+/** The same where it may be left out. */
+export function openPattern(
+  form: RegExp,
+  expected: string,
+  description: string,
+) {
+  return pattern(form, expected, description).optional();
+}
+
+/** A SHA-256 in hexadecimal digits; what stands in its place is never shown. */
+export function openDigest(description: string) {
+  return z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .meta({
+      ...facts("", description),
+      expected: "64 hexadecimal digits in lower case",
+      isSecret: true,
+    })
+    .optional();
+}
+
+/** One of a list of words; it has to be given. */
+export function requiredWord<
+  const Words extends readonly [string, ...string[]],
+>(words: Words, description: string) {
+  return z.enum(words).meta({ ...facts("", description) });
+}
+
+/** An instant in UTC or with an offset, ISO 8601; it may be left out. */
+export function openInstant(description: string) {
+  return z.iso
+    .datetime({ offset: true })
+    .optional()
+    .meta({
+      ...facts("", description),
+      expected: "time like 2030-01-31T12:00:00Z",
+    });
+}
+
+/** Texts of one form, at most `maximum`; the list may be left out. */
+export function openTexts(
+  form: RegExp,
+  maximum: number,
+  about: { readonly expected: string; readonly description: string },
+) {
+  return z
+    .array(z.string().regex(form))
+    .max(maximum)
+    .optional()
+    .meta({ ...facts("", about.description), expected: about.expected });
+}
+
+/** Sections of one form, at most `maximum`; left out, there are none. */
+export function list<Shape extends z.ZodRawShape>(
+  item: Section<Shape>,
+  maximum: number,
+  description: string,
+) {
+  return z
+    .array(item)
+    .max(maximum)
+    .default([])
+    .meta({
+      ...facts("", description),
+      expected: `list of at most ${maximum} sections`,
+    });
+}
+
 /** Keys that belong together. */
 export function section<Shape extends z.ZodRawShape>(
   shape: Shape,
@@ -167,7 +246,11 @@ export function check<T extends z.ZodType>(
   };
 }
 
-/** Every key of a section with default, range and unit, in the schema's order. */
+/**
+ * Every key of a section with default, range and unit, in the schema's order.
+ *
+ * The keys of a list's sections follow the list, under its name with `[]`.
+ */
 export function keysOf(
   schema: z.ZodObject,
   above: readonly string[] = [],
@@ -176,17 +259,26 @@ export function keysOf(
     const path = [...above, name];
     const inner = unwrap(type);
     if (inner instanceof z.ZodObject) return keysOf(inner, path);
-    const about = z.globalRegistry.get(type as z.ZodType);
-    return [
-      {
-        path,
-        default: defaultOf(type),
-        expected: expectedOf(inner),
-        unit: String(about?.["unit"] ?? ""),
-        description: String(about?.description ?? ""),
-      },
-    ];
+    const about = aboutOf(type);
+    const key = {
+      path,
+      default: defaultOf(type),
+      expected: String(about["expected"] ?? expectedOf(inner)),
+      unit: String(about["unit"] ?? ""),
+      description: String(about["description"] ?? ""),
+      ...(about["isSecret"] === true ? { isSecret: true as const } : {}),
+    };
+    return inner instanceof z.ZodArray && inner.element instanceof z.ZodObject
+      ? [key, ...keysOf(inner.element, [...above, `${name}[]`])]
+      : [key];
   });
+}
+
+/** What a key's type says of it; an optional one may say it inside. */
+function aboutOf(type: unknown): Readonly<Record<string, unknown>> {
+  const about = z.globalRegistry.get(type as z.ZodType);
+  if (about !== undefined) return about;
+  return type instanceof z.ZodOptional ? aboutOf(type.unwrap()) : {};
 }
 
 function unwrap(type: unknown): unknown {

@@ -1,3 +1,4 @@
+import { authSection as auth } from "./config-auth.js";
 import {
   facts,
   nested,
@@ -110,6 +111,16 @@ const serve = nested({
     30_000,
     [0, 600_000],
     facts("ms", "given to work in flight at shutdown"),
+  ),
+});
+
+const tls = nested({
+  certificate: openText(
+    "PEM file with the server's certificate and those above it, read again when it changes; unset: no TLS",
+  ),
+  key: openText("PEM file with the certificate's key"),
+  clientCa: openText(
+    "PEM file with the authorities whose client certificates count; unset: none is asked for",
   ),
 });
 
@@ -367,6 +378,8 @@ export const configSchema = section({
     "least severity that is logged",
   ),
   serve: serve,
+  auth: auth,
+  tls: tls,
   grpc: grpc,
   limits: limits,
   inference: inference,
@@ -382,3 +395,6 @@ export const configSchema = section({
 
 /** The effective configuration: valid, complete but for the keys that decide themselves. */
 export type Config = SectionOutput<typeof configSchema>;
+
+/** Section `tls`. */
+export type TlsSettings = Config["tls"];

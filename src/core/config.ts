@@ -1,5 +1,6 @@
 import { readFile } from "node:fs/promises";
 import { isMap, isSeq, parseDocument } from "yaml";
+import { principalsFile, type PrincipalSettings } from "./config-auth.js";
 import {
   check,
   keysOf,
@@ -9,7 +10,8 @@ import {
 import { configSchema, type Config } from "./config-schema.js";
 import { ConfigError } from "./errors.js";
 
-export type { Config } from "./config-schema.js";
+export type { AuthSettings, PrincipalSettings } from "./config-auth.js";
+export type { Config, TlsSettings } from "./config-schema.js";
 export type { ConfigValue } from "./config-fields.js";
 
 /** Values by dotted snake_case path, such as `serve.listen`. */
@@ -50,7 +52,24 @@ export async function loadConfig(sources: ConfigSources = {}): Promise<Config> {
 export function parseConfig(tree: unknown): Config {
   const checked = check(configSchema, renameKeys(tree, camelFromSnake));
   if ("value" in checked) return checked.value;
-  throw errorFromProblem(checked.problem, tree);
+  throw errorFromProblem(checked.problem, tree, configKeys());
+}
+
+/**
+ * The principals of the file that `auth.file` names: a YAML file with one key, `principals`.
+ *
+ * @throws {ConfigError} the file cannot be read or parsed, or a principal does not fit
+ */
+export async function readPrincipals(
+  file: string,
+): Promise<readonly PrincipalSettings[]> {
+  const tree = await readYaml(file);
+  const checked = check(principalsFile, renameKeys(tree, camelFromSnake));
+  if ("value" in checked) return checked.value.principals;
+  const keys = writtenKeys(keysOf(principalsFile));
+  const { facts } = errorFromProblem(checked.problem, tree, keys);
+  const { field, received, expected } = facts;
+  throw new ConfigError(`${field} in ${file}`, received, expected);
 }
 
 /** The configuration as files write it: a tree with snake_case keys. */
@@ -69,11 +88,18 @@ export interface ConfigKey {
   /** `bytes`, `ms`, `px` …; empty for words and shares. */
   readonly unit: string;
   readonly description: string;
+  /** What was written there is not shown: it may be the secret itself. */
+  readonly isSecret?: true;
 }
 
 /** Every key with default, range and unit, in the schema's order. */
 export function configKeys(): readonly ConfigKey[] {
-  return keysOf(configSchema).map((key) => ({
+  return writtenKeys(keysOf(configSchema));
+}
+
+/** Keys by the paths that files write. */
+function writtenKeys(keys: ReturnType<typeof keysOf>): readonly ConfigKey[] {
+  return keys.map((key) => ({
     ...key,
     path: key.path.map(snakeFromCamel).join("."),
   }));
@@ -120,36 +146,63 @@ function setAt(tree: ConfigTree, path: string, value: ConfigValue): void {
   at[last] = value;
 }
 
-function errorFromProblem(problem: SchemaProblem, tree: unknown): ConfigError {
+function errorFromProblem(
+  problem: SchemaProblem,
+  tree: unknown,
+  keys: readonly ConfigKey[],
+): ConfigError {
   const path = problem.path.map(snakeFromCamel);
-  const keys = configKeys();
+  const field = showPath(path);
   if (problem.unknownKey !== undefined) {
     const written = problem.unknownKey.endsWith("?")
       ? problem.unknownKey.slice(0, -1)
       : snakeFromCamel(problem.unknownKey);
-    const field = [...path, written].join(".");
-    const section = path.map((name) => `${name}.`).join("");
+    const unknown = showPath([...path, written]);
+    const section = field === "" ? "" : `${keyOf(field)}.`;
     const known = keys
       .map((key) => key.path)
       .filter((one) => one.startsWith(section));
     return new ConfigError(
-      field,
+      unknown,
       "an unknown key",
-      `one of ${nearest(field, known).join(", ")}`,
+      `one of ${nearest(keyOf(unknown), known).join(", ")}`,
     );
   }
-  const field = path.join(".");
   const received = JSON.stringify(valueAt(tree, path)) as string | undefined;
+  const key = keyFor(keys, keyOf(field));
   return new ConfigError(
     field === "" ? "configuration" : field,
-    received ?? "missing",
-    keys.find((key) => key.path === field)?.expected ?? "a section with keys",
+    key?.isSecret === true ? "of another form" : (received ?? "missing"),
+    key?.expected ?? "a section with keys",
   );
+}
+
+/** The key that says what a path takes; of an item of a list of texts, the list. */
+function keyFor(
+  keys: readonly ConfigKey[],
+  path: string,
+): ConfigKey | undefined {
+  const list = path.endsWith("[]") ? path.slice(0, -2) : path;
+  const isSections = keys.some((key) => key.path.startsWith(`${list}[].`));
+  return keys.find(
+    (key) => key.path === (list === path || isSections ? path : list),
+  );
+}
+
+/** `auth.principals[2].role`. */
+function showPath(path: readonly string[]): string {
+  return path.join(".").replaceAll(/\.(\d+)(?=\.|$)/g, "[$1]");
+}
+
+/** The key of a path: `auth.principals[].role`. */
+function keyOf(path: string): string {
+  return path.replaceAll(/\[\d+\]/g, "[]");
 }
 
 function valueAt(tree: unknown, path: readonly string[]): unknown {
   return path.reduce<unknown>(
-    (at, name) => (isTree(at) ? at[name] : undefined),
+    (at, name) =>
+      Array.isArray(at) ? at[Number(name)] : isTree(at) ? at[name] : undefined,
     tree,
   );
 }
@@ -165,6 +218,7 @@ function nearest(received: string, known: readonly string[]): string[] {
 }
 
 function renameKeys(value: unknown, rename: (key: string) => string): unknown {
+  if (Array.isArray(value)) return value.map((one) => renameKeys(one, rename));
   if (!isTree(value)) return value;
   return Object.fromEntries(
     Object.entries(value).map(([key, below]) => [

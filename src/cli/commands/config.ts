@@ -40,7 +40,7 @@ function yamlLines(
   indent: string,
 ): string[] {
   return Object.entries(tree).flatMap(([key, value]) => {
-    if (typeof value !== "object" || value === null)
+    if (typeof value !== "object" || value === null || Array.isArray(value))
       return value === undefined
         ? []
         : [`${indent}${key}: ${JSON.stringify(value)}`];
