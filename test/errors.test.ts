@@ -16,6 +16,7 @@ import * as index from "#index/errors";
 import * as scaled from "#index/scaled-errors";
 import * as memory from "#memory/errors";
 import * as onnx from "#onnx/errors";
+import * as auth from "#serve/auth-errors";
 import * as serve from "#serve/errors";
 import * as inference from "#serve/inference-errors";
 import * as online from "#serve/online-errors";
@@ -91,6 +92,9 @@ const samples: readonly core.ReidError[] = [
   new onnx.OnnxMalformedError("its bytes do not decode"),
   new onnx.OnnxUnsupportedError("external data", "w", "save it in one file"),
   new onnx.OperatorUnsupportedError("Loop", 17, "n", "Conv, Relu"),
+  new auth.PermissionDeniedError("Search", "writer", "reader"),
+  new auth.RateLimitedError(5, 200),
+  new auth.UnauthenticatedError(),
   new serve.BatchTooLargeError("crops", 65, 64),
   new serve.FeatureFormError("no encoding"),
   new serve.FieldInvalidError("k", 0, "1 to 10000"),

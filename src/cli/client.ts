@@ -31,6 +31,16 @@ export interface CallSettings {
   readonly signal?: AbortSignal;
 }
 
+/** Who a client is, and how it knows the server. */
+export interface ClientSecurity {
+  /** Sent with every call, as `authorization: Bearer`. */
+  readonly token?: string;
+  /** PEM of the authorities that the server's certificate is held to. Without it the connection is in the clear. */
+  readonly ca?: Buffer;
+  /** PEM of the client's certificate and its key, for mutual TLS; needs `ca`. */
+  readonly certificate?: { readonly cert: Buffer; readonly key: Buffer };
+}
+
 /** RPCs that are not one request and one response. */
 type Streaming =
   "StreamEmbed" | "StreamEnroll" | "ExportMemory" | "WatchOperation";
@@ -77,7 +87,16 @@ const MAX_MESSAGE_BYTES = 64 * 1024 * 1024;
  *
  * @param address  HOST:PORT
  */
-export function connect(address: string): Client {
+export function connect(
+  address: string,
+  { token, ca, certificate }: ClientSecurity = {},
+): Client {
+  const metadata = new Metadata();
+  if (token !== undefined) metadata.set("authorization", `Bearer ${token}`);
+  const channel =
+    ca === undefined
+      ? credentials.createInsecure()
+      : credentials.createSsl(ca, certificate?.key, certificate?.cert);
   const constructors = serviceConstructors();
   const clients = new Map<ServiceName, GrpcClient>();
   const options = {
@@ -87,13 +106,9 @@ export function connect(address: string): Client {
   const services: Partial<Record<ServiceName, unknown>> = {};
   for (const name of serviceNames) {
     const Constructor = constructors[name];
-    const client = new Constructor(
-      address,
-      credentials.createInsecure(),
-      options,
-    );
+    const client = new Constructor(address, channel, options);
     clients.set(name, client);
-    services[name] = serviceClient(client, Constructor);
+    services[name] = serviceClient(client, Constructor, metadata);
   }
   const embed = clientOf(clients, "EmbedService");
   // The loader's methods have no types; ServiceClient is generated from the same .proto files.
@@ -105,6 +120,7 @@ export function connect(address: string): Client {
         method.path,
         method.requestSerialize,
         method.responseDeserialize,
+        metadata.clone(),
       ) as ClientDuplexStream<
         RequestOf<"EmbedService", "StreamEmbed">,
         ResponseOf<"EmbedService", "StreamEmbed">
@@ -116,6 +132,7 @@ export function connect(address: string): Client {
         method.path,
         method.requestSerialize,
         method.responseDeserialize,
+        metadata.clone(),
       ) as ClientDuplexStream<
         RequestOf<"GalleryService", "StreamEnroll">,
         ResponseOf<"GalleryService", "StreamEnroll">
@@ -128,6 +145,7 @@ export function connect(address: string): Client {
         method.requestSerialize,
         method.responseDeserialize,
         { operationId },
+        metadata.clone(),
       ) as ClientReadableStream<
         ResponseOf<"OperationService", "WatchOperation">
       >;
@@ -164,7 +182,7 @@ function unreachable(address: string, cause: Error): ReidError {
     name: "UnreachableError",
     code: "SERVER_UNREACHABLE",
     kind: "unavailable",
-    message: `no server answers at ${address} (${cause.message}): start it with reid serve, or give --address`,
+    message: `no server answers at ${address} (${cause.message}): start it with reid serve, or give --address, or --ca where it speaks TLS`,
     facts: { address },
   });
 }
@@ -194,6 +212,7 @@ function clientOf(
 function serviceClient(
   client: GrpcClient,
   { service }: ServiceClientConstructor,
+  metadata: Metadata,
 ): unknown {
   return Object.fromEntries(
     Object.entries(service)
@@ -211,7 +230,7 @@ function serviceClient(
               method.requestSerialize,
               method.responseDeserialize,
               request,
-              new Metadata(),
+              metadata.clone(),
               options,
               (error, response) => {
                 signal?.removeEventListener("abort", cancel);

@@ -42,6 +42,12 @@ const table = {
     description: "duration of a call; error.type is the reason",
     buckets: SECONDS,
   },
+  "reid.denied": {
+    kind: "counter",
+    unit: "{call}",
+    attributes: ["reason"],
+    description: "calls denied to their callers",
+  },
   "reid.stream.active": {
     kind: "up-down",
     unit: "{stream}",

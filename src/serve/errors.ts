@@ -151,7 +151,7 @@ export class InsecureListenError extends ReidError<{ address: string }> {
   constructor(address: string) {
     super(
       `${address} can be reached from other machines and callers are not authenticated: ` +
-        "listen on 127.0.0.1, or say with --insecure that it is meant",
+        "listen on 127.0.0.1, name who may call (auth), or say with --insecure that it is meant",
       { address },
     );
   }

@@ -9,9 +9,14 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 /** Microseconds from here on are no longer whole in a double; the year 2255. */
 const MAX_SECONDS = 9_007_199_254;
 
+/** Whether a gallery, model or memory can be called that. */
+export function isName(value: string): boolean {
+  return NAME.test(value);
+}
+
 /** A gallery's, model's or memory's name. @throws {FieldInvalidError} */
 export function requireName(value: string, field: string): string {
-  if (NAME.test(value)) return value;
+  if (isName(value)) return value;
   throw new FieldInvalidError(field, value, "a name like [a-z0-9][a-z0-9._-]*");
 }
 

@@ -44,6 +44,12 @@ export type RequestOf<
   R extends RpcOf<Services[S]>,
 > = Parameters<Services[S][R]["requestSerialize"]>[0];
 
+/** What an RPC gets from a client: every field there, 64-bit integers as text, bytes as buffers. */
+export type ParsedOf<
+  S extends ServiceName,
+  R extends RpcOf<Services[S]>,
+> = ReturnType<Services[S][R]["requestDeserialize"]>;
+
 /** What a client gets from an RPC: every field there, 64-bit integers as text, bytes as buffers. */
 export type ResponseOf<
   S extends ServiceName,

@@ -6,6 +6,7 @@ import { requireName, wordFrom } from "./fields.js";
 import type { Feature__Output } from "./generated/reid/v1/Feature.js";
 import type { ModelVersion__Output } from "./generated/reid/v1/ModelVersion.js";
 import type { ModelReference } from "./registry.js";
+import type { Role } from "./rpcs.js";
 
 /** @throws {FieldInvalidError} */
 export function priorityFrom(
@@ -33,10 +34,17 @@ export function encodingFrom(
   });
 }
 
-/** Whether online mode may learn from the crops; undefined: as the server is configured. @throws {FieldInvalidError} */
-export function observeFrom(value: string | number): boolean | undefined {
+/**
+ * Whether online mode may learn from the crops; undefined: as the server is configured. From a reader's it never does.
+ *
+ * @throws {FieldInvalidError}
+ */
+export function observeFrom(
+  value: string | number,
+  role: Role,
+): boolean | undefined {
   return wordFrom(value, "observe", "OBSERVE", {
-    UNSPECIFIED: undefined,
+    UNSPECIFIED: role === "reader" ? false : undefined,
     YES: true,
     NO: false,
   });

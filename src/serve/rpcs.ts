@@ -1,4 +1,5 @@
 import { UnsupportedError } from "./errors.js";
+import type { ParsedOf, RpcOf, ServiceName, Services } from "./protocol.js";
 
 /** Least role that may call an RPC. */
 export type Role = "reader" | "writer" | "admin";
@@ -99,6 +100,14 @@ const table = {
 
 /** An RPC by service and name, without the package. */
 export type RpcName = keyof typeof table;
+
+/** What an RPC gets: its request, or one message of its stream. */
+export type RpcRequest<Name extends RpcName> =
+  Name extends `${infer Service extends ServiceName}/${infer Rpc}`
+    ? Rpc extends RpcOf<Services[Service]>
+      ? ParsedOf<Service, Rpc>
+      : never
+    : never;
 
 /** Every RPC of api.md with its role and deadline; the wire test calls each of them. */
 export const rpcs: Readonly<Record<RpcName, RpcSpec>> = table;

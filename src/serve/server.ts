@@ -1,8 +1,8 @@
 import {
   logVerbosity,
   Server,
-  ServerCredentials,
   setLogVerbosity,
+  type ServerCredentials,
   type ServerOptions,
 } from "@grpc/grpc-js";
 import { ReflectionService } from "@grpc/reflection";
@@ -24,10 +24,12 @@ import { startMetricsServer } from "#core/metrics-server";
 import { Store, type StoreOptions } from "#core/store";
 import { createTelemetry, type Telemetry } from "#core/telemetry";
 import type { Galleries } from "#index/galleries";
+import { Access } from "./auth.js";
 import { Backups } from "./backups.js";
 import { CropHashes } from "./crop-hashes.js";
 import { CallCounter } from "./drain.js";
-import { InsecureListenError, ShuttingDownError } from "./errors.js";
+import { ShuttingDownError } from "./errors.js";
+import { checkExposure } from "./exposure.js";
 import { openGalleries } from "./gallery-engines.js";
 import { EXTERNAL_MODEL } from "./gallery-requests.js";
 import { InferencePool, planWorkers } from "./inference-pool.js";
@@ -42,6 +44,7 @@ import { ModelRegistry, showModel } from "./registry.js";
 import { Reranker } from "./reranker.js";
 import { observeAges, observeStore } from "./store-metrics.js";
 import { adminService } from "./services/admin.js";
+import { authentication } from "./services/authentication.js";
 import type { ServiceContext } from "./services/context.js";
 import { packageDefinition, servedDefinition } from "./services/definitions.js";
 import { embedService } from "./services/embed.js";
@@ -52,6 +55,7 @@ import { modelService } from "./services/model.js";
 import { operationService } from "./services/operation.js";
 import { searchService } from "./services/search.js";
 import { snapshotResumer } from "./services/snapshot-call.js";
+import { openTransport } from "./services/transport.js";
 
 /** How a server is started. */
 export interface StartOptions {
@@ -87,14 +91,14 @@ const FLUSH_MS = 250;
 /**
  * Opens models, galleries and memory, and listens.
  *
- * @throws {InsecureListenError} an address that others can reach, without `serve.insecure`
+ * @throws {InsecureListenError} an address that others can reach, without authentication and `serve.insecure`
+ * @throws {ConfigError} principals or certificates that cannot be read or do not fit
  * @throws {ListenError} the port is taken
  * @throws {StoreLockedError} another process has the data folder
  */
 export async function startServer(options: StartOptions): Promise<ReidServer> {
-  const { config, log } = options;
+  const { config } = options;
   const address = parseAddress(config.serve.listen, "serve.listen");
-  checkExposure([address, ...metricsAddresses(config)], config, log);
   const closers: (() => Promise<void> | void)[] = [];
   const close = async () => {
     for (const one of closers.splice(0).reverse()) await one();
@@ -113,6 +117,21 @@ async function open(
   closers: (() => Promise<void> | void)[],
 ): Promise<ReidServer> {
   const { config, log, clock = systemClock } = options;
+  const { auth, tls } = config;
+  const transport = await openTransport(tls, log);
+  closers.push(() => transport.close());
+  const access = await Access.open({ auth, tls, clock, log });
+  closers.push(() => access.close());
+  const [metricsAddress] = metricsAddresses(config);
+  checkExposure(
+    {
+      listen: wanted,
+      metrics: metricsAddress,
+      isAuthenticated: access.isOn,
+    },
+    config,
+    log,
+  );
   const telemetry = createTelemetry();
   closers.push(() => telemetry.close());
   const parts = await openParts(options, telemetry, closers);
@@ -123,6 +142,7 @@ async function open(
   const context: ServiceContext = {
     ...parts,
     config,
+    access,
     pages: new Pages(clock),
     clock,
     log,
@@ -133,7 +153,10 @@ async function open(
     draining: draining.signal,
     shutdown: shutdown.signal,
   };
-  const server = new Server(serverOptions(config));
+  const server = new Server({
+    ...serverOptions(config),
+    interceptors: access.isOn ? [authentication(context)] : [],
+  });
   addServices(server, context);
   const health = new Health(context, parts.pool, server);
   new ReflectionService({
@@ -142,13 +165,12 @@ async function open(
   }).addToServer(server);
   closers.push(() => health.end());
   await health.check();
-  const [metricsAddress] = metricsAddresses(config);
   const metrics =
     metricsAddress === undefined
       ? undefined
       : await startMetricsServer(metricsAddress, telemetry);
   if (metrics !== undefined) closers.push(() => metrics.close());
-  const address = await listen(server, wanted);
+  const address = await listen(server, wanted, transport.credentials);
   closers.push(async () => {
     health.end();
     const announceMs = isLoopback(address.host) ? 0 : DEFAULT_ANNOUNCE_MS;
@@ -357,28 +379,13 @@ function metricsAddresses({ serve }: Config): readonly Address[] {
     : [parseAddress(serve.metrics, "serve.metrics")];
 }
 
-function checkExposure(
-  addresses: readonly Address[],
-  config: Config,
-  log: Log,
-): void {
-  const open = addresses.filter(({ host }) => !isLoopback(host));
-  if (open.length === 0) {
-    log.info("callers are not authenticated: only this machine is listened to");
-    return;
-  }
-  if (!config.serve.insecure)
-    throw new InsecureListenError(showAddress(open[0]));
-  log.warn(
-    "anybody who can reach this server may read and change everything: --insecure was given",
-    { addresses: open.map(showAddress).join(", ") },
-  );
-}
-
-function listen(server: Server, address: Address): Promise<Address> {
+function listen(
+  server: Server,
+  address: Address,
+  credentials: ServerCredentials,
+): Promise<Address> {
   const { host } = address;
   return new Promise((resolve, reject) => {
-    const credentials = ServerCredentials.createInsecure();
     // What it would write to stderr is in the error that it gives.
     setLogVerbosity(logVerbosity.NONE);
     server.bindAsync(showAddress(address), credentials, (error, port) => {

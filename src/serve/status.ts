@@ -54,6 +54,7 @@ const CALL_FIELDS: Readonly<Record<string, string>> = {
 const QUOTAS: ReadonlySet<string> = new Set([
   "GALLERY_FULL",
   "GALLERY_LIMIT",
+  "RATE_LIMITED",
   "STORE_FULL",
 ]);
 

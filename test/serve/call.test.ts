@@ -1,14 +1,26 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import type { Metadata, ServerUnaryCall } from "@grpc/grpc-js";
+import { Metadata, type ServerUnaryCall } from "@grpc/grpc-js";
 import { systemClock } from "#core/clock";
 import { parseConfig } from "#core/config";
 import { silentLog } from "#core/log";
 import { silentTelemetry } from "#core/telemetry";
+import { Access } from "#serve/auth";
 import { CallCounter } from "#serve/drain";
-import { MAX_DEADLINE_MS, rpcNames, rpcs, type RpcName } from "#serve/rpcs";
+import {
+  MAX_DEADLINE_MS,
+  rpcNames,
+  rpcs,
+  type RpcName,
+  type RpcRequest,
+} from "#serve/rpcs";
 import { unary, type Call } from "#serve/services/call";
 import type { ServiceContext } from "#serve/services/context";
+
+const { auth, tls } = parseConfig({});
+const access = await Access.open({
+  ...{ auth, tls, clock: systemClock, log: silentLog },
+});
 
 /** What every call needs of its server. */
 function contextOf() {
@@ -16,6 +28,7 @@ function contextOf() {
   const { signal } = new AbortController();
   const context = {
     config: parseConfig({}),
+    access,
     clock: systemClock,
     log: silentLog,
     telemetry: silentTelemetry,
@@ -31,11 +44,14 @@ function contextOf() {
 /** The other side of the network: a call with a deadline, or with none. */
 const callFrom = (leftMs: number) =>
   ({
-    request: {},
+    // A gallery of no name is nobody's.
+    request: { gallery: "", galleries: [] },
+    metadata: new Metadata(),
+    getAuthContext: () => ({}),
     getDeadline: () => Date.now() + leftMs,
     on: () => undefined,
     sendMetadata: () => undefined,
-  }) as unknown as ServerUnaryCall<object, object>;
+  }) as unknown as ServerUnaryCall<RpcRequest<RpcName>, object>;
 
 /** Runs a handler under an RPC's name; gives the status that it ends with. */
 function ended(

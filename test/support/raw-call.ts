@@ -15,6 +15,8 @@ import { packageDefinition } from "#serve/services/definitions";
 export interface RawCallOptions {
   /** Sent to the server; the client itself goes on waiting. Default: none is sent. */
   readonly deadlineMs?: number;
+  /** Values of `authorization`. Default: none. */
+  readonly authorization?: readonly string[];
 }
 
 /** Makes a call of any kind with one request, and waits for its failure; the client sets no deadline of its own. */
@@ -22,19 +24,30 @@ export async function failedCall(
   address: string,
   name: RpcName,
   request: object = {},
-  { deadlineMs }: RawCallOptions = {},
+  options: RawCallOptions = {},
 ): Promise<ServiceError> {
+  const failure = await endedCall(address, name, request, options);
+  if (failure === undefined) throw new RangeError("the call succeeded");
+  return failure;
+}
+
+/** The same for a call that may succeed: undefined where it does; a stream is left after its first answer. */
+export async function endedCall(
+  address: string,
+  name: RpcName,
+  request: object = {},
+  { deadlineMs, authorization = [] }: RawCallOptions = {},
+): Promise<ServiceError | undefined> {
   const method = methodOf(name);
   const client = new Client(address, credentials.createInsecure());
   const metadata = new Metadata();
   if (deadlineMs !== undefined) metadata.set("grpc-timeout", `${deadlineMs}m`);
+  for (const value of authorization) metadata.add("authorization", value);
   const { path, requestSerialize, responseDeserialize } = method;
   try {
-    return await new Promise<ServiceError>((resolve, reject) => {
-      const end = (error: ServiceError | null) =>
-        error === null
-          ? reject(new RangeError("the call succeeded"))
-          : resolve(error);
+    return await new Promise<ServiceError | undefined>((resolve) => {
+      const end = (error: ServiceError | null) => resolve(error ?? undefined);
+      const answered = () => resolve(undefined);
       if (method.requestStream) {
         const call = client.makeBidiStreamRequest(
           path,
@@ -43,7 +56,7 @@ export async function failedCall(
           metadata,
         );
         call.on("error", end);
-        call.on("data", () => undefined);
+        call.on("data", answered);
         call.write(request);
       } else if (method.responseStream)
         client
@@ -55,7 +68,7 @@ export async function failedCall(
             metadata,
           )
           .on("error", end)
-          .on("data", () => undefined);
+          .on("data", answered);
       else
         client.makeUnaryRequest(
           path,

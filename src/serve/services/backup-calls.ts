@@ -1,14 +1,18 @@
 import type { BackupManifest } from "#index/backup";
+import { BackupNotFoundError } from "#index/errors";
 import { FieldInvalidError } from "../errors.js";
 import { requireName, timestamp } from "../fields.js";
 import { galleryToWire } from "../gallery-requests.js";
 import type { Backup } from "../generated/reid/v1/Backup.js";
 import type { CreateBackupRequest__Output } from "../generated/reid/v1/CreateBackupRequest.js";
 import type { CreateBackupResponse } from "../generated/reid/v1/CreateBackupResponse.js";
+import type { DeleteBackupRequest__Output } from "../generated/reid/v1/DeleteBackupRequest.js";
+import type { DeleteBackupResponse } from "../generated/reid/v1/DeleteBackupResponse.js";
 import type { ListBackupsRequest__Output } from "../generated/reid/v1/ListBackupsRequest.js";
 import type { ListBackupsResponse } from "../generated/reid/v1/ListBackupsResponse.js";
 import type { RestoreBackupRequest__Output } from "../generated/reid/v1/RestoreBackupRequest.js";
 import type { RestoreBackupResponse } from "../generated/reid/v1/RestoreBackupResponse.js";
+import type { Call } from "./call.js";
 import type { ServiceContext } from "./context.js";
 import { serviceDefinition } from "./definitions.js";
 import { identified } from "./open-gallery.js";
@@ -53,14 +57,44 @@ export async function restoreBackup(
   );
 }
 
-/** One page of backups, newest first. */
+/** Whether the caller may see every gallery of a backup. */
+function isSeen(
+  { galleries }: BackupManifest,
+  { principal }: Pick<Call, "principal">,
+): boolean {
+  return galleries.every(({ name }) => principal.galleries.match(name));
+}
+
+/**
+ * Deletes a backup.
+ *
+ * @throws {BackupNotFoundError} or it holds a gallery that the caller may not see
+ */
+export async function deleteBackup(
+  { backups }: ServiceContext,
+  { backupId }: DeleteBackupRequest__Output,
+  call: Pick<Call, "principal">,
+): Promise<DeleteBackupResponse> {
+  const id = requireName(backupId, "backup_id");
+  if (!call.principal.galleries.isAll) {
+    const backup = (await backups.list()).find((one) => one.backupId === id);
+    if (backup !== undefined && !isSeen(backup, call))
+      throw new BackupNotFoundError(id);
+  }
+  await backups.delete(id);
+  return {};
+}
+
+/** One page of the backups whose galleries the caller may all see, newest first. */
 export async function listBackups(
   context: ServiceContext,
   request: ListBackupsRequest__Output,
+  call: Pick<Call, "principal">,
 ): Promise<ListBackupsResponse> {
   const { pages, config, backups } = context;
   const page = pages.read(request, "backups", config.limits.pageSize);
-  const { items, next } = pages.slice(await backups.list(), page, {
+  const seen = (await backups.list()).filter((one) => isSeen(one, call));
+  const { items, next } = pages.slice(seen, page, {
     keyOf: ({ createdAtMs, backupId }) => `${createdAtMs}:${backupId}`,
     compare: ({ createdAtMs, backupId }, key) => {
       const [at, id] = key.split(":");

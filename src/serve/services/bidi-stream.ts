@@ -1,6 +1,9 @@
-import type { ServerDuplexStream } from "@grpc/grpc-js";
+import type {
+  handleBidiStreamingCall,
+  ServerDuplexStream,
+} from "@grpc/grpc-js";
 import { ShuttingDownError } from "../errors.js";
-import type { RpcName } from "../rpcs.js";
+import type { RpcName, RpcRequest } from "../rpcs.js";
 import { openCall, type OpenCall } from "./call.js";
 import { watchConnection } from "./connection-age.js";
 import type { ServiceContext } from "./context.js";
@@ -15,18 +18,44 @@ export interface StreamWork<Request> {
   end(): void;
 }
 
+/** A bidirectional call that its caller may make. */
+export interface OpenStream<Name extends RpcName, Response> {
+  readonly context: ServiceContext;
+  readonly name: Name;
+  readonly stream: ServerDuplexStream<RpcRequest<Name>, Response>;
+  readonly call: OpenCall<Name>;
+}
+
+/**
+ * Wraps the beginning of a bidirectional call.
+ *
+ * @param begin  not called where the call is denied
+ */
+export function bidiStream<Name extends RpcName, Response>(
+  context: ServiceContext,
+  name: Name,
+  begin: (opened: OpenStream<Name, Response>) => void,
+): handleBidiStreamingCall<RpcRequest<Name>, Response> {
+  return (stream) => {
+    const call = openCall(context, name, stream, {
+      refuse: (status) => stream.emit("error", status),
+    });
+    if (call !== undefined) begin({ context, name, stream, call });
+  };
+}
+
 /**
  * One bidirectional call: its messages, its ends, and how fast it is read.
  *
  * Half-close is answered with OK once the work has settled. When the server ends, or the connection for its age,
  * nothing more is taken, what was taken is answered, and the client is sent elsewhere with SHUTTING_DOWN.
  */
-export class BidiStream<Request, Response> {
-  readonly call: OpenCall;
+export class BidiStream<Name extends RpcName, Response> {
+  readonly call: OpenCall<Name>;
   readonly #context: ServiceContext;
-  readonly #name: RpcName;
-  readonly #stream: ServerDuplexStream<Request, Response>;
-  readonly #work: StreamWork<Request>;
+  readonly #name: Name;
+  readonly #stream: ServerDuplexStream<RpcRequest<Name>, Response>;
+  readonly #work: StreamWork<RpcRequest<Name>>;
   /** Who wants nothing read for now. */
   #holders = 0;
   #isUnread = false;
@@ -34,16 +63,14 @@ export class BidiStream<Request, Response> {
   #isDraining = false;
 
   constructor(
-    context: ServiceContext,
-    name: RpcName,
-    stream: ServerDuplexStream<Request, Response>,
-    work: StreamWork<Request>,
+    { context, name, stream, call }: OpenStream<Name, Response>,
+    work: StreamWork<RpcRequest<Name>>,
   ) {
     this.#context = context;
     this.#name = name;
     this.#stream = stream;
     this.#work = work;
-    this.call = openCall(context, name, stream);
+    this.call = call;
     this.#countStream(1);
     this.#listen();
   }
@@ -102,7 +129,7 @@ export class BidiStream<Request, Response> {
       unwatch();
     });
     this.#stream.on("error", () => this.fail(signal.reason));
-    this.#stream.on("data", (message: Request) => {
+    this.#stream.on("data", (message: RpcRequest<Name>) => {
       if (this.#isEnded || this.#isDraining) return;
       try {
         this.#work.receive(message);

@@ -9,16 +9,20 @@ import {
 import { randomUUID } from "node:crypto";
 import { setMaxListeners } from "node:events";
 import { ClosedError, ReidError } from "#core/errors";
+import type { Principal } from "../auth.js";
 import { MessageTooLargeError, ShuttingDownError } from "../errors.js";
 import { CancelledError, DeadlineError } from "../inference-errors.js";
+import { permit, requireRole } from "../permissions.js";
 import {
   MAX_DEADLINE_MS,
   rpcs,
   unsupportedRpc,
   type RpcName,
+  type RpcRequest,
 } from "../rpcs.js";
 import { wireStatus } from "../status.js";
 import type { ServiceContext } from "./context.js";
+import { credentialsOf, type AuthenticatedCall } from "./credentials.js";
 import { serializeResponse } from "./definitions.js";
 
 /** So long before a deadline, at most a fifth of the time, it is over here: the caller can still be told at which stage. */
@@ -26,36 +30,54 @@ const EARLY_MS = 20;
 /** What a handler gets to stop in, and to say where it was. */
 const STOP_MS = 5;
 
+/** Failures by which a call is denied to its caller. */
+const DENIALS: ReadonlySet<string> = new Set([
+  "UNAUTHENTICATED",
+  "PERMISSION_DENIED",
+  "RATE_LIMITED",
+]);
+
 /** What a handler may know of its call. */
 export interface Call {
+  /** Who makes it. */
+  readonly principal: Principal;
   /** Aborts on cancellation, at the deadline, and when the server's grace is over. */
   readonly signal: AbortSignal;
   /** What is left of the deadline now, ms; Infinity on streams without one. */
   remainingMs(): number;
 }
 
-type AnyCall =
-  | Pick<
-      ServerUnaryCall<unknown, unknown>,
-      "getDeadline" | "on" | "sendMetadata"
-    >
-  | Pick<
-      ServerDuplexStream<unknown, unknown>,
-      "getDeadline" | "on" | "sendMetadata"
-    >;
+type AnyCall = AuthenticatedCall &
+  (
+    | Pick<
+        ServerUnaryCall<unknown, unknown>,
+        "getDeadline" | "on" | "sendMetadata"
+      >
+    | Pick<
+        ServerDuplexStream<unknown, unknown>,
+        "getDeadline" | "on" | "sendMetadata"
+      >
+  );
 
 /**
- * Wraps a unary handler: deadline, cancellation, metadata, status with details, metrics.
+ * Wraps a unary handler: permission, deadline, cancellation, metadata, status with details, metrics.
  *
  * @param handler  answers, or throws a ReidError that becomes the call's status
  */
-export function unary<Request, Response extends object>(
+export function unary<Name extends RpcName, Response extends object>(
   context: ServiceContext,
-  name: RpcName,
-  handler: (request: Request, call: Call) => Promise<Response> | Response,
-): handleUnaryCall<Request, Response> {
+  name: Name,
+  handler: (
+    request: RpcRequest<Name>,
+    call: Call,
+  ) => Promise<Response> | Response,
+): handleUnaryCall<RpcRequest<Name>, Response> {
   return (grpcCall, callback) => {
-    const call = openCall(context, name, grpcCall);
+    const call = openCall(context, name, grpcCall, {
+      request: grpcCall.request,
+      refuse: callback,
+    });
+    if (call === undefined) return;
     const run = async () => {
       const response = await handler(grpcCall.request, call);
       if (call.signal.aborted) throw abortReason(call.signal, name);
@@ -99,24 +121,42 @@ function overdue(
 }
 
 /** A call under way. */
-export interface OpenCall extends Call {
+export interface OpenCall<Name extends RpcName> extends Call {
+  /**
+   * Looks whether the caller may make the request of a stream, which comes after its beginning.
+   *
+   * @throws {PermissionDeniedError} @throws {UnauthenticatedError}
+   */
+  permit(request: RpcRequest<Name>): void;
   /** Ends timers and metrics; gives the status of a failure. */
   finish(error: unknown): Partial<StatusObject>;
 }
 
-/** Starts deadline, cancellation and metrics of a call, and sends the metadata that every call gets. */
-export function openCall(
+/** How a call begins. */
+export interface Opening<Name extends RpcName> {
+  /** Undefined: it is among the messages of a stream. */
+  readonly request?: RpcRequest<Name>;
+  /** Ends a call that is denied, with this status. */
+  readonly refuse: (status: Partial<StatusObject>) => void;
+}
+
+/**
+ * Starts deadline, cancellation and metrics of a call, and sends the metadata that every call gets.
+ *
+ * No field of a request counts before its caller may make it: who that is, what is allowed, how many calls there were.
+ *
+ * @returns undefined where the call is denied, and has been told so
+ */
+export function openCall<Name extends RpcName>(
   context: ServiceContext,
-  name: RpcName,
+  name: Name,
   grpcCall: AnyCall,
-): OpenCall {
-  const { clock, telemetry, instanceId, shutdown } = context;
+  { request, refuse }: Opening<Name>,
+): OpenCall<Name> | undefined {
+  const { access, clock, config, telemetry, shutdown } = context;
   const started = clock.monotonic();
   const requestId = randomUUID();
-  const metadata = new Metadata();
-  metadata.set("reid-request", requestId);
-  metadata.set("reid-instance", instanceId);
-  grpcCall.sendMetadata(metadata);
+  grpcCall.sendMetadata(greeting(context, requestId));
   const leave = context.calls.enter();
 
   const abort = new AbortController();
@@ -139,40 +179,93 @@ export function openCall(
   const onShutdown = () => abort.abort(shutdown.reason);
   shutdown.addEventListener("abort", onShutdown);
 
-  return {
-    signal: abort.signal,
-    remainingMs: () => endMs - clock.monotonic(),
-    finish: (error) => {
-      isFinished = true;
-      clearTimeout(timer);
-      leave();
-      shutdown.removeEventListener("abort", onShutdown);
-      const log = context.log.child({ request: requestId, rpc: name });
-      const failure =
-        error === undefined
-          ? undefined
-          : wireStatus(
-              error instanceof ClosedError && context.draining.aborted
-                ? new ShuttingDownError()
-                : publicReason(error, abort.signal, name),
-              log,
-            );
-      telemetry.record(
-        "rpc.server.call.duration",
-        (clock.monotonic() - started) / 1000,
-        {
-          "rpc.system.name": "grpc",
-          "rpc.method": `reid.v1.${name}`,
-          "rpc.response.status_code": statusName(failure?.code ?? 0),
-          ...(failure === undefined ? {} : { "error.type": failure.reason }),
-        },
-      );
-      return failure === undefined ? {} : statusObject(failure);
-    },
+  const credentials = credentialsOf(grpcCall);
+  let principal: Principal | undefined;
+  let asked = request;
+  const authorize = () => {
+    principal = access.authenticate(credentials);
+    requireRole(principal, name);
+    if (asked !== undefined) permit(principal, name, asked, config.auth);
+    return principal;
   };
+  const reauthorize = () => {
+    try {
+      authorize();
+    } catch (error) {
+      abort.abort(error);
+    }
+  };
+  // A stream outlives what its caller was allowed when it began.
+  const isStream = rpcs[name].deadlineMs === undefined;
+  const unwatch = isStream ? access.watch(reauthorize) : undefined;
+
+  const finish = (error: unknown): Partial<StatusObject> => {
+    isFinished = true;
+    clearTimeout(timer);
+    leave();
+    unwatch?.();
+    shutdown.removeEventListener("abort", onShutdown);
+    const log = context.log.child({ request: requestId, rpc: name });
+    const failure =
+      error === undefined
+        ? undefined
+        : wireStatus(
+            error instanceof ClosedError && context.draining.aborted
+              ? new ShuttingDownError()
+              : publicReason(error, abort.signal, name),
+            log,
+          );
+    telemetry.record(
+      "rpc.server.call.duration",
+      (clock.monotonic() - started) / 1000,
+      {
+        "rpc.system.name": "grpc",
+        "rpc.method": `reid.v1.${name}`,
+        "rpc.response.status_code": statusName(failure?.code ?? 0),
+        ...(failure === undefined ? {} : { "error.type": failure.reason }),
+      },
+    );
+    if (failure === undefined) return {};
+    const { reason } = failure;
+    if (DENIALS.has(reason)) {
+      telemetry.add("reid.denied", 1, { reason });
+      log.debug("call denied", { reason, principal: principal?.name });
+    }
+    return statusObject(failure);
+  };
+
+  try {
+    const caller = authorize();
+    access.spend(caller);
+    return {
+      principal: caller,
+      signal: abort.signal,
+      remainingMs: () => endMs - clock.monotonic(),
+      permit: (message) => {
+        asked = message;
+        authorize();
+      },
+      finish,
+    };
+  } catch (error) {
+    refuse(finish(error));
+    return undefined;
+  }
 }
 
-function statusObject(failure: ReturnType<typeof wireStatus>): {
+/** The metadata that every call gets. */
+export function greeting(
+  { instanceId }: Pick<ServiceContext, "instanceId">,
+  requestId: string = randomUUID(),
+): Metadata {
+  const metadata = new Metadata();
+  metadata.set("reid-request", requestId);
+  metadata.set("reid-instance", instanceId);
+  return metadata;
+}
+
+/** A failure as gRPC for Node sends it. */
+export function statusObject(failure: ReturnType<typeof wireStatus>): {
   code: number;
   details: string;
   metadata: Metadata;
@@ -233,24 +326,31 @@ function statusName(code: number): string {
 }
 
 /** A unary RPC that this server does not serve; its message says what to use instead. */
-export function rejectUnary<Request, Response extends object>(
+export function rejectUnary<Name extends RpcName, Response extends object>(
   context: ServiceContext,
-  name: RpcName,
-): handleUnaryCall<Request, Response> {
-  return unary<Request, Response>(context, name, () => {
+  name: Name,
+): handleUnaryCall<RpcRequest<Name>, Response> {
+  return unary<Name, Response>(context, name, () => {
     throw unsupportedRpc(name);
   });
 }
 
-/** The same for a streaming RPC. */
-export function rejectStream(
+/** The same for an RPC that answers with a stream. */
+export function rejectStream<Name extends RpcName>(
   context: ServiceContext,
-  name: RpcName,
+  name: Name,
 ): (
-  stream: AnyCall & { emit(event: "error", error: unknown): boolean },
+  stream: AnyCall & {
+    readonly request: RpcRequest<Name>;
+    emit(event: "error", error: unknown): boolean;
+  },
 ) => void {
   return (stream) => {
-    const call = openCall(context, name, stream);
+    const call = openCall(context, name, stream, {
+      request: stream.request,
+      refuse: (status) => stream.emit("error", status),
+    });
+    if (call === undefined) return;
     stream.emit("error", call.finish(unsupportedRpc(name)));
   };
 }

@@ -32,13 +32,24 @@ export function watchConnection(
   return () => clearInterval(timer);
 }
 
-/** grpc-js: ServerDuplexStream.call.stream.session, an http2.Http2Session; undefined where another version has none. */
+/**
+ * grpc-js: ServerDuplexStream.call.stream.session, an http2.Http2Session; undefined where another version has none.
+ * Where the call is intercepted, `nextCall` leads to the one that has the stream.
+ */
 function sessionOf(stream: object): { readonly closed?: unknown } | undefined {
-  let at: unknown = stream;
-  for (const name of ["call", "stream", "session"]) {
-    if (typeof at !== "object" || at === null || !(name in at))
-      return undefined;
-    at = (at as Readonly<Record<string, unknown>>)[name];
-  }
-  return typeof at === "object" && at !== null ? at : undefined;
+  let at = propertyOf(stream, "call");
+  for (
+    let next = propertyOf(at, "nextCall");
+    next !== undefined;
+    next = propertyOf(at, "nextCall")
+  )
+    at = next;
+  return propertyOf(propertyOf(at, "stream"), "session");
+}
+
+function propertyOf(of: object | undefined, name: string): object | undefined {
+  const value: unknown = (
+    of as Readonly<Record<string, unknown>> | undefined
+  )?.[name];
+  return typeof value === "object" && value !== null ? value : undefined;
 }

@@ -5,6 +5,7 @@ import type { Store } from "#core/store";
 import type { Telemetry } from "#core/telemetry";
 import type { Galleries } from "#index/galleries";
 import type { RequestLog } from "#index/request-log";
+import type { Access } from "../auth.js";
 import type { Backups } from "../backups.js";
 import type { CropHashes } from "../crop-hashes.js";
 import type { CallCounter } from "../drain.js";
@@ -21,6 +22,7 @@ import type { Reranker } from "../reranker.js";
 /** What the services share; opened and closed by the server. */
 export interface ServiceContext {
   readonly config: Config;
+  readonly access: Access;
   readonly registry: ModelRegistry;
   readonly inference: Inference;
   readonly cropHashes: CropHashes;

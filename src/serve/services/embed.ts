@@ -57,7 +57,7 @@ async function embed(
       .map(({ cameraId, trackId }) => trackKey(cameraId, trackId)),
   );
   requireFewValues(encoding, request.crops.length + tracks.size);
-  const isObserved = observeFrom(request.observe);
+  const isObserved = observeFrom(request.observe, call.principal.role);
   const priority = priorityFrom(request.priority);
   const pin = modelFrom(request.model);
   const items = request.crops.map((crop, i) =>

@@ -37,9 +37,12 @@ export function galleryService(
     ListGalleries: unary(
       context,
       "GalleryService/ListGalleries",
-      async (request) => {
+      async (request, { principal }) => {
         const page = pages.read(request, "galleries", config.limits.pageSize);
-        const { items, next } = pages.slice(await galleries.list(), page, {
+        const seen = (await galleries.list()).filter(({ name }) =>
+          principal.galleries.match(name),
+        );
+        const { items, next } = pages.slice(seen, page, {
           keyOf: ({ name }) => name,
           compare: ({ name }, key) => (name > key ? 1 : name < key ? -1 : 0),
         });

@@ -5,7 +5,7 @@ import type { ModelServiceHandlers } from "../generated/reid/v1/ModelService.js"
 import { showModel, type ModelFacts, type ModelState } from "../registry.js";
 import { modelFrom } from "../requests.js";
 import { failureFrom } from "../status.js";
-import { rejectUnary, unary } from "./call.js";
+import { rejectUnary, unary, type Call } from "./call.js";
 import type { ServiceContext } from "./context.js";
 
 const states: Readonly<
@@ -22,27 +22,31 @@ const states: Readonly<
 export function modelService(context: ServiceContext): ModelServiceHandlers {
   const { registry, pages, config } = context;
   return {
-    ListModels: unary(context, "ModelService/ListModels", async (request) => {
-      const { name } = request;
-      if (name !== "") requireName(name, "name");
-      const bound = ["models", name];
-      const page = pages.read(request, bound, config.limits.pageSize);
-      await registry.refresh();
-      const all = registry
-        .list()
-        .filter((facts) => name === "" || facts.name === name);
-      const { items, next } = pages.slice(all, page, {
-        keyOf: showModel,
-        compare: compareModels,
-      });
-      return {
-        models: await Promise.all(
-          items.map((facts) => modelToWire(context, facts)),
-        ),
-        nextPageToken: pages.token(next, bound),
-      };
-    }),
-    GetModel: unary(context, "ModelService/GetModel", async (request) => {
+    ListModels: unary(
+      context,
+      "ModelService/ListModels",
+      async (request, call) => {
+        const { name } = request;
+        if (name !== "") requireName(name, "name");
+        const bound = ["models", name];
+        const page = pages.read(request, bound, config.limits.pageSize);
+        await registry.refresh();
+        const all = registry
+          .list()
+          .filter((facts) => name === "" || facts.name === name);
+        const { items, next } = pages.slice(all, page, {
+          keyOf: showModel,
+          compare: compareModels,
+        });
+        return {
+          models: await Promise.all(
+            items.map((facts) => modelToWire(context, facts, call)),
+          ),
+          nextPageToken: pages.token(next, bound),
+        };
+      },
+    ),
+    GetModel: unary(context, "ModelService/GetModel", async (request, call) => {
       const model = modelFrom(request.model);
       if (model?.version !== undefined)
         wholeIn(model.version, "model.version", {
@@ -50,7 +54,9 @@ export function modelService(context: ServiceContext): ModelServiceHandlers {
           maximum: 2 ** 31,
         });
       await registry.refresh();
-      return { info: await modelToWire(context, registry.describe(model)) };
+      return {
+        info: await modelToWire(context, registry.describe(model), call),
+      };
     }),
     LoadModel: rejectUnary(context, "ModelService/LoadModel"),
     UnloadModel: rejectUnary(context, "ModelService/UnloadModel"),
@@ -67,10 +73,11 @@ function compareModels(facts: ModelFacts, key: string): number {
   return Number(version) - facts.version;
 }
 
-/** A model version as the wire has it. */
+/** A model version as the wire has it, with the galleries on it that the caller may see. */
 async function modelToWire(
   context: ServiceContext,
   facts: ModelFacts,
+  { principal }: Pick<Call, "principal">,
 ): Promise<ModelInfo> {
   const { manifest, name, version } = facts;
   // A version that is loaded serves on when its folder is gone.
@@ -94,7 +101,9 @@ async function modelToWire(
     galleries: context.galleries
       .known()
       .filter(
-        (gallery) => showModel(gallery.describe().model) === showModel(facts),
+        (gallery) =>
+          showModel(gallery.describe().model) === showModel(facts) &&
+          principal.galleries.match(gallery.name),
       )
       .map((gallery) => gallery.name),
     device: facts.device ?? "",

@@ -3,15 +3,16 @@ import type { ListOperationsRequest__Output } from "../generated/reid/v1/ListOpe
 import type { ListOperationsResponse } from "../generated/reid/v1/ListOperationsResponse.js";
 import type { Operation as WireOperation } from "../generated/reid/v1/Operation.js";
 import type { OperationServiceHandlers } from "../generated/reid/v1/OperationService.js";
-import { operationError } from "../operations.js";
+import { operationError, OperationNotFoundError } from "../operations.js";
 import type {
   Operation,
   OperationDetail,
   OperationKind,
   OperationState,
 } from "../operation-types.js";
+import { seesSubject } from "../permissions.js";
 import { failureFrom } from "../status.js";
-import { unary } from "./call.js";
+import { unary, type Call } from "./call.js";
 import type { ServiceContext } from "./context.js";
 import { serverStream } from "./server-stream.js";
 import { watchOperation } from "./watch-operation.js";
@@ -44,26 +45,22 @@ export function operationService(
     GetOperation: unary(
       context,
       "OperationService/GetOperation",
-      async (request) => {
-        const id = requireId(request.operationId, "operation_id");
-        await context.operations.refresh();
-        return {
-          operation: operationToWire(context, context.operations.get(id)),
-        };
+      async (request, call) => {
+        const operation = await operationFor(context, request, call);
+        return { operation: operationToWire(context, operation) };
       },
     ),
     ListOperations: unary(
       context,
       "OperationService/ListOperations",
-      (request) => listOperations(context, request),
+      (request, call) => listOperations(context, request, call),
     ),
     WatchOperation: serverStream(
       context,
       "OperationService/WatchOperation",
       async (request, call, send) => {
-        const id = requireId(request.operationId, "operation_id");
-        await context.operations.refresh();
-        await watchOperation(context, id, call.signal, (operation) =>
+        const { operationId } = await operationFor(context, request, call);
+        await watchOperation(context, operationId, call.signal, (operation) =>
           send({ operation: operationToWire(context, operation) }),
         );
       },
@@ -71,14 +68,32 @@ export function operationService(
     CancelOperation: unary(
       context,
       "OperationService/CancelOperation",
-      async (request) => {
-        const id = requireId(request.operationId, "operation_id");
-        await context.operations.refresh();
-        const operation = await context.operations.cancel(id);
+      async (request, call) => {
+        const { operationId } = await operationFor(context, request, call);
+        const operation = await context.operations.cancel(operationId);
         return { operation: operationToWire(context, operation) };
       },
     ),
   };
+}
+
+/**
+ * The operation that a request names.
+ *
+ * @throws {FieldInvalidError}
+ * @throws {OperationNotFoundError} or it is about a gallery that the caller may not see
+ */
+async function operationFor(
+  { operations }: Pick<ServiceContext, "operations">,
+  request: { readonly operationId: string },
+  { principal }: Pick<Call, "principal">,
+): Promise<Operation> {
+  const id = requireId(request.operationId, "operation_id");
+  await operations.refresh();
+  const operation = operations.get(id);
+  if (!seesSubject(principal, operation.subject))
+    throw new OperationNotFoundError(id);
+  return operation;
 }
 
 /** The wire's word of an enum without its prefix, and ours: a table turned round, `UNSPECIFIED` for all. */
@@ -95,6 +110,7 @@ function wordsOf<Word extends string>(
 async function listOperations(
   context: ServiceContext,
   request: ListOperationsRequest__Output,
+  { principal }: Pick<Call, "principal">,
 ): Promise<ListOperationsResponse> {
   const { pages, operations, config } = context;
   const kind = wordFrom(
@@ -117,7 +133,8 @@ async function listOperations(
     .filter(
       (one) =>
         (kind === undefined || one.kind === kind) &&
-        (state === undefined || one.state === state),
+        (state === undefined || one.state === state) &&
+        seesSubject(principal, one.subject),
     );
   const { items, next } = pages.slice(listed, page, {
     keyOf: ({ createdAtMs, operationId }) => `${createdAtMs}:${operationId}`,

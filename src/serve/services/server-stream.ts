@@ -1,7 +1,7 @@
 import type { ServerWritableStream } from "@grpc/grpc-js";
 import { once } from "node:events";
 import { ShuttingDownError } from "../errors.js";
-import type { RpcName } from "../rpcs.js";
+import type { RpcName, RpcRequest } from "../rpcs.js";
 import { openCall, type Call } from "./call.js";
 import { watchConnection } from "./connection-age.js";
 import type { ServiceContext } from "./context.js";
@@ -10,21 +10,25 @@ import type { ServiceContext } from "./context.js";
 export type Send<Response> = (message: Response) => Promise<void>;
 
 /**
- * Wraps a server-streaming handler: cancellation, metadata, status with details, metrics.
+ * Wraps a server-streaming handler: permission, cancellation, metadata, status with details, metrics.
  *
  * @param handler  sends its messages one after another; the stream ends when it resolves, with its status where it throws
  */
-export function serverStream<Request, Response>(
+export function serverStream<Name extends RpcName, Response>(
   context: ServiceContext,
-  name: RpcName,
+  name: Name,
   handler: (
-    request: Request,
+    request: RpcRequest<Name>,
     call: Call,
     send: Send<Response>,
   ) => Promise<void>,
-): (stream: ServerWritableStream<Request, Response>) => void {
+): (stream: ServerWritableStream<RpcRequest<Name>, Response>) => void {
   return (stream) => {
-    const call = openCall(context, name, stream);
+    const call = openCall(context, name, stream, {
+      request: stream.request,
+      refuse: (status) => stream.emit("error", status),
+    });
+    if (call === undefined) return;
     const abort = new AbortController();
     const { draining } = context;
     // A stream may last for ever: the server does not wait for its end, and sends the client elsewhere.
@@ -44,6 +48,7 @@ export function serverStream<Request, Response>(
         );
     };
     const inner: Call = {
+      principal: call.principal,
       signal: abort.signal,
       remainingMs: () => call.remainingMs(),
     };

@@ -1,7 +1,4 @@
-import type {
-  handleBidiStreamingCall,
-  ServerDuplexStream,
-} from "@grpc/grpc-js";
+import type { handleBidiStreamingCall } from "@grpc/grpc-js";
 import { ReidError } from "#core/errors";
 import { CropEmptyError } from "#core/image-errors";
 import { attempt, cropFromWire, type RequestCrop } from "../crop-requests.js";
@@ -25,7 +22,12 @@ import {
 } from "../requests.js";
 import { failureFrom } from "../status.js";
 import { trackKey, TrackPool } from "../tracks.js";
-import { BidiStream, type StreamWork } from "./bidi-stream.js";
+import {
+  BidiStream,
+  bidiStream,
+  type OpenStream,
+  type StreamWork,
+} from "./bidi-stream.js";
 import type { ServiceContext } from "./context.js";
 import {
   embedItems,
@@ -36,10 +38,7 @@ import {
   trackToWire,
 } from "./embed-items.js";
 
-type Stream = ServerDuplexStream<
-  StreamEmbedRequest__Output,
-  StreamEmbedResponse
->;
+type Rpc = "EmbedService/StreamEmbed";
 
 const DEFAULT_WINDOW = 64;
 /** Crops after which a pool closes. */
@@ -69,34 +68,33 @@ interface OpenPool {
 export function streamEmbed(
   context: ServiceContext,
 ): handleBidiStreamingCall<StreamEmbedRequest__Output, StreamEmbedResponse> {
-  return (stream) => {
-    new EmbedStream(context, stream);
-  };
+  return bidiStream<Rpc, StreamEmbedResponse>(
+    context,
+    "EmbedService/StreamEmbed",
+    (opened) => new EmbedStream(opened),
+  );
 }
 
 /** One camera pipeline's connection: crops in, answers out in any order, at most `window` unanswered. */
 class EmbedStream implements StreamWork<StreamEmbedRequest__Output> {
   readonly #context: ServiceContext;
-  readonly #stream: BidiStream<StreamEmbedRequest__Output, StreamEmbedResponse>;
+  readonly #stream: BidiStream<Rpc, StreamEmbedResponse>;
   readonly #inFlight = new Map<string, Promise<void>>();
   readonly #pools = new Map<string, OpenPool>();
   #opened: Opened | undefined;
   #model: LoadedModel | undefined;
 
-  constructor(context: ServiceContext, stream: Stream) {
-    this.#context = context;
-    this.#stream = new BidiStream(
-      context,
-      "EmbedService/StreamEmbed",
-      stream,
-      this,
-    );
+  constructor(opened: OpenStream<Rpc, StreamEmbedResponse>) {
+    this.#context = opened.context;
+    this.#stream = new BidiStream(opened, this);
   }
 
   receive(message: StreamEmbedRequest__Output): void {
     const { open, crop, endTrack } = message;
-    if (open !== null && open !== undefined) this.#open(open);
-    else if (this.#opened === undefined)
+    if (open !== null && open !== undefined) {
+      this.#stream.call.permit(message);
+      this.#open(open);
+    } else if (this.#opened === undefined)
       throw new FieldInvalidError(
         "open",
         "missing",
@@ -136,7 +134,7 @@ class EmbedStream implements StreamWork<StreamEmbedRequest__Output> {
       pin: modelFrom(open.model, "open.model"),
       encoding: encodingFrom(open.encoding, "open.encoding"),
       isPooled: poolingFrom(open.pooling),
-      isObserved: observeFrom(open.observe),
+      isObserved: observeFrom(open.observe, this.#stream.call.principal.role),
       window: wholeIn(
         open.window,
         "open.window",

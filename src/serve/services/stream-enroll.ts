@@ -1,7 +1,4 @@
-import type {
-  handleBidiStreamingCall,
-  ServerDuplexStream,
-} from "@grpc/grpc-js";
+import type { handleBidiStreamingCall } from "@grpc/grpc-js";
 import { ReidError } from "#core/errors";
 import type { Gallery } from "#index/galleries";
 import type {
@@ -23,7 +20,12 @@ import type { StreamEnrollResult } from "../generated/reid/v1/StreamEnrollResult
 import { OverloadedError } from "../inference-errors.js";
 import { priorityFrom } from "../requests.js";
 import { failureFrom } from "../status.js";
-import { BidiStream, type StreamWork } from "./bidi-stream.js";
+import {
+  BidiStream,
+  bidiStream,
+  type OpenStream,
+  type StreamWork,
+} from "./bidi-stream.js";
 import type { ServiceContext } from "./context.js";
 import { finite } from "./embed-items.js";
 import {
@@ -35,10 +37,7 @@ import {
 import { countEnrolled } from "./enroll.js";
 import { openGallery } from "./open-gallery.js";
 
-type Stream = ServerDuplexStream<
-  StreamEnrollRequest__Output,
-  StreamEnrollResponse
->;
+type Rpc = "GalleryService/StreamEnroll";
 
 const DEFAULT_WINDOW = 1024;
 /** Enrolments in one commit message, at most. */
@@ -68,9 +67,11 @@ interface Taken {
 export function streamEnroll(
   context: ServiceContext,
 ): handleBidiStreamingCall<StreamEnrollRequest__Output, StreamEnrollResponse> {
-  return (stream) => {
-    new EnrollStream(context, stream);
-  };
+  return bidiStream<Rpc, StreamEnrollResponse>(
+    context,
+    "GalleryService/StreamEnroll",
+    (opened) => new EnrollStream(opened),
+  );
 }
 
 /**
@@ -81,10 +82,7 @@ export function streamEnroll(
  */
 class EnrollStream implements StreamWork<StreamEnrollRequest__Output> {
   readonly #context: ServiceContext;
-  readonly #stream: BidiStream<
-    StreamEnrollRequest__Output,
-    StreamEnrollResponse
-  >;
+  readonly #stream: BidiStream<Rpc, StreamEnrollResponse>;
   readonly #inFlight = new Set<string>();
   #taken: Taken[] = [];
   #opening: Promise<Opened> | undefined;
@@ -94,19 +92,17 @@ class EnrollStream implements StreamWork<StreamEnrollRequest__Output> {
   /** Told when nothing is in flight. */
   #settled: (() => void)[] = [];
 
-  constructor(context: ServiceContext, stream: Stream) {
-    this.#context = context;
-    this.#stream = new BidiStream(
-      context,
-      "GalleryService/StreamEnroll",
-      stream,
-      this,
-    );
+  constructor(opened: OpenStream<Rpc, StreamEnrollResponse>) {
+    this.#context = opened.context;
+    this.#stream = new BidiStream(opened, this);
   }
 
-  receive({ open, enrollment }: StreamEnrollRequest__Output): void {
-    if (open !== null && open !== undefined) this.#open(open);
-    else if (enrollment === null || enrollment === undefined)
+  receive(message: StreamEnrollRequest__Output): void {
+    const { open, enrollment } = message;
+    if (open !== null && open !== undefined) {
+      this.#stream.call.permit(message);
+      this.#open(open);
+    } else if (enrollment === null || enrollment === undefined)
       throw new FieldInvalidError("message", "empty", "open or enrollment");
     else if (this.#opened === undefined)
       throw new FieldInvalidError(
