@@ -15,6 +15,7 @@ export const commands = {
   memory: () => import("./commands/memory.js"),
   index: () => import("./commands/index-command.js"),
   config: () => import("./commands/config.js"),
+  token: () => import("./commands/token.js"),
 } as const satisfies Readonly<
   Record<string, () => Promise<{ readonly command: Command }>>
 >;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { ReidError } from "#core/errors";
 import { dataFormats } from "#train/data-sets";
 import { connect, type Client } from "./client.js";
+import { securityOf, securityOptions } from "./client-security.js";
 import { textFlag, UsageError, type CommandContext } from "./command.js";
 import type { LabelledCrop } from "./retrieval.js";
 
@@ -61,14 +62,15 @@ export class CropsRefusedError extends ReidError<{
 const CONNECT_MS = 10_000;
 const IMAGE = /\.(jpe?g|png|webp)$/i;
 
-/** The flag of every command that talks to a server. */
-export const addressOption = {
+/** The flags of every command that talks to a server. */
+export const connectionOptions = {
   address: {
     type: "string",
     placeholder: "HOST:PORT",
     description: "the server",
     default: "127.0.0.1:50051",
   },
+  ...securityOptions,
 } as const;
 
 /** Runs work on a connection to the server that `--address` names, and closes it. */
@@ -77,7 +79,8 @@ export async function withClient<Result>(
   work: (client: Client) => Promise<Result>,
 ): Promise<Result> {
   const client = connect(
-    textFlag(context.flags, "address") ?? addressOption.address.default,
+    textFlag(context.flags, "address") ?? connectionOptions.address.default,
+    await securityOf(context),
   );
   try {
     await client.ready(CONNECT_MS);

@@ -1,5 +1,6 @@
 import type { ResponseOf } from "#serve/protocol";
 import { connect, errorFromCall, type Client } from "./client.js";
+import { securityOf } from "./client-security.js";
 import type { CommandContext } from "./command.js";
 import { failureError } from "./retrieval.js";
 
@@ -19,12 +20,13 @@ const connectMs = 10_000;
  */
 export async function operationOn(
   address: string,
-  { out, signal }: CommandContext,
+  context: Pick<CommandContext, "flags" | "environment" | "out" | "signal">,
   start: (
     client: Client,
   ) => Promise<{ readonly operation: SeenOperation | null }>,
 ): Promise<SeenOperation> {
-  const client = connect(address);
+  const { out, signal } = context;
+  const client = connect(address, await securityOf(context));
   try {
     await client.ready(connectMs);
     const { operation: started } = await start(client);

@@ -8,7 +8,7 @@ import {
   type JsonValue,
 } from "../command.js";
 import {
-  addressOption,
+  connectionOptions,
   CropsRefusedError,
   modelFromFlag,
   cropFiles,
@@ -23,7 +23,7 @@ export const command: Command = {
   summary: "embed crops and print their features",
   usage: "FILES… [--camera ID] [--model NAME[/VERSION]]",
   options: {
-    ...addressOption,
+    ...connectionOptions,
     model: {
       type: "string",
       placeholder: "NAME[/VERSION]",

@@ -13,7 +13,7 @@ import {
 } from "../command.js";
 import type { Client } from "../client.js";
 import {
-  addressOption,
+  connectionOptions,
   cropFiles,
   CropsRefusedError,
   labelledCrops,
@@ -35,7 +35,7 @@ export const command: Command = {
   summary: "enroll crops or features into a gallery",
   usage: "--gallery NAME FILES…|DIR|FILE.npy [--create] [flags]",
   options: {
-    ...addressOption,
+    ...connectionOptions,
     gallery: {
       type: "string",
       placeholder: "NAME",

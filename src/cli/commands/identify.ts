@@ -14,7 +14,7 @@ import {
   type JsonValue,
 } from "../command.js";
 import {
-  addressOption,
+  connectionOptions,
   cropFiles,
   CropsRefusedError,
   withClient,
@@ -37,7 +37,7 @@ export const command: Command = {
   summary: "say who is on each crop: known, ambiguous or new",
   usage: "--gallery NAME FILES… [--enroll POLICY] [flags]",
   options: {
-    ...addressOption,
+    ...connectionOptions,
     gallery: {
       type: "string",
       placeholder: "NAME",

@@ -5,12 +5,12 @@ import {
   type CommandContext,
   type JsonObject,
 } from "../command.js";
-import { addressOption, withClient } from "../connection.js";
+import { connectionOptions, withClient } from "../connection.js";
 import { pagesOf } from "../pages.js";
 import { reclusterMemory } from "../recluster.js";
 
 const options = {
-  ...addressOption,
+  ...connectionOptions,
   memory: {
     type: "string",
     placeholder: "NAME",

@@ -10,7 +10,7 @@ import {
   type JsonObject,
 } from "../command.js";
 import {
-  addressOption,
+  connectionOptions,
   cropFiles,
   CropsRefusedError,
   labelledCrops,
@@ -33,7 +33,7 @@ export const command: Command = {
   summary: "search a gallery with crops, or judge a whole query folder",
   usage: "--gallery NAME FILES…|--data DIR [-k N] [flags]",
   options: {
-    ...addressOption,
+    ...connectionOptions,
     gallery: {
       type: "string",
       placeholder: "NAME",

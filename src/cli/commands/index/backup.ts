@@ -17,7 +17,7 @@ import { operationOn } from "../../operation-end.js";
 import {
   dataOption,
   refuseBeside,
-  serverOption,
+  serverOptions,
   withFolder,
 } from "./data-folder.js";
 
@@ -82,7 +82,7 @@ export const backup: Command = {
     "(--data DIR --out BACKUPS [--models DIR] | --server HOST:PORT) [--gallery NAME]...",
   options: {
     ...dataOption,
-    ...serverOption,
+    ...serverOptions,
     out: {
       type: "string",
       placeholder: "BACKUPS",

@@ -5,6 +5,7 @@ import { createLog } from "#core/log";
 import { Store } from "#core/store";
 import type { Gallery } from "#index/gallery";
 import { GalleryStore } from "#index/gallery-store";
+import { securityOptions } from "../../client-security.js";
 import {
   requiredFlag,
   textFlag,
@@ -33,13 +34,14 @@ export const galleryOptions = {
   },
 } as const;
 
-/** The flag that asks a running server instead. */
-export const serverOption = {
+/** The flags that ask a running server instead. */
+export const serverOptions = {
   server: {
     type: "string",
     placeholder: "HOST:PORT",
     description: "ask this server, which is running, instead of opening --data",
   },
+  ...securityOptions,
 } as const;
 
 /**

@@ -20,7 +20,7 @@ import {
   hasStore,
   refuseBeside,
   renamings,
-  serverOption,
+  serverOptions,
   withFolder,
 } from "./data-folder.js";
 
@@ -142,7 +142,7 @@ export const restore: Command = {
     "--id ID (--from BACKUPS --data DIR [--models DIR] | --server HOST:PORT) [--gallery NAME[=OTHER]]...",
   options: {
     ...dataOption,
-    ...serverOption,
+    ...serverOptions,
     id: {
       type: "string",
       placeholder: "ID",
