@@ -9,6 +9,7 @@ import type {
 import type { IdentitiesPage } from "./identities.js";
 import type { ScaledDraft } from "./scaled-draft.js";
 import { sqlFrom, type SqlCondition } from "./scaled-filter.js";
+import { attributesFrom, storedAttributes } from "./scaled-text.js";
 
 /** Cameras that a summary lists. */
 const camerasListed = 32;
@@ -63,19 +64,29 @@ function selected(selector: EntrySelector): SqlCondition {
   return sqlFrom([selector.filter], 2);
 }
 
-/** The living entries that a selector hits, by sequence. */
-export function selectEntries(
+/** The living entries that a selector hits, by sequence; by id in the order of the ids. */
+export async function selectEntries(
   session: Session,
   { number, nowUs }: Living,
   selector: EntrySelector,
 ): Promise<readonly SelectedEntry[]> {
   const { text, values } = selected(selector);
-  return session.query<SelectedEntry & Readonly<Record<string, unknown>>>(
+  const order =
+    "entryIds" in selector
+      ? "array_position($3::text[], entry_id)"
+      : "sequence";
+  const found = await session.query<
+    SelectedEntry & Readonly<Record<string, unknown>>
+  >(
     `SELECT entry_id AS "entryId", sequence, identity, attributes FROM entries
      WHERE gallery = $1 AND (expires_at_us IS NULL OR expires_at_us > $2) AND ${text}
-     ORDER BY sequence`,
+     ORDER BY ${order}`,
     [number, nowUs, ...values],
   );
+  return found.map((one) => ({
+    ...one,
+    attributes: attributesFrom(one.attributes),
+  }));
 }
 
 /**
@@ -100,7 +111,9 @@ export async function updateSelected(
     from: one.sequence,
     to: draft.move(one, changes.identity ?? one.identity),
     attributes: JSON.stringify(
-      updatedFields(one, changes).attributes ?? one.attributes,
+      storedAttributes(
+        updatedFields(one, changes).attributes ?? one.attributes,
+      ),
     ),
   }));
   const values: SqlValue[] = [

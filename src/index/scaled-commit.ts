@@ -3,6 +3,7 @@ import type { Session, SqlValue } from "#core/postgres";
 import { GalleryNotFoundError } from "./errors.js";
 import type { AddedEntry, PresentEntry } from "./scaled-draft.js";
 import type { ScaledRecord } from "./scaled-records.js";
+import { storedAttributes } from "./scaled-text.js";
 
 /** Rows of one INSERT: 12 values each, and PostgreSQL takes 65,535. */
 const rowsAtOnce = 1000;
@@ -164,7 +165,7 @@ function valuesOf(
     enrollment.capturedAtUs ?? null,
     entry.expiresAtUs ?? null,
     entry.enrolledAtUs,
-    JSON.stringify(enrollment.attributes ?? {}),
+    JSON.stringify(storedAttributes(enrollment.attributes ?? {})),
     Buffer.from(feature.buffer, feature.byteOffset, feature.byteLength),
     entry.crop === undefined ? null : Buffer.from(entry.crop),
   ];

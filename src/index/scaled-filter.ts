@@ -2,6 +2,7 @@ import type { SqlValue } from "#core/postgres";
 
 import type { AttributeCondition, Filter } from "./filter.js";
 import { noTime } from "./milvus.js";
+import { storedText } from "./scaled-text.js";
 
 /** A condition of SQL whose values are numbered from a place that the statement chooses. */
 export interface SqlCondition {
@@ -60,8 +61,8 @@ function wanted({ anyOf = [], noneOf = [] }: AttributeCondition): {
   readonly isWanted: boolean;
 } {
   return anyOf.length > 0
-    ? { values: anyOf, isWanted: true }
-    : { values: noneOf, isWanted: false };
+    ? { values: anyOf.map(storedText), isWanted: true }
+    : { values: noneOf.map(storedText), isWanted: false };
 }
 
 /** One row for each field of a filter. */

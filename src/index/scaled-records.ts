@@ -9,6 +9,7 @@ import type {
 } from "./gallery-types.js";
 import type { IndexSpec } from "./index-kinds.js";
 import { noTime, type MilvusRow } from "./milvus.js";
+import { attributesFrom } from "./scaled-text.js";
 
 /** A gallery's row: column `record`, as JSON. */
 export interface ScaledRecord extends Required<
@@ -97,6 +98,7 @@ export interface EntryRow extends SqlRow {
   readonly captured_at_us: number | null;
   readonly expires_at_us: number | null;
   readonly enrolled_at_us: number;
+  /** As stored. */
   readonly attributes?: Readonly<Record<string, string>>;
   readonly feature?: Buffer;
   readonly crop?: Buffer | null;
@@ -111,7 +113,7 @@ export function entryFrom(row: EntryRow, view: EntryView): Entry {
     identity: row.identity,
     cameraId: row.camera_id,
     trackId: row.track_id,
-    attributes: view === "basic" ? {} : (row.attributes ?? {}),
+    attributes: view === "basic" ? {} : attributesFrom(row.attributes ?? {}),
     enrolledAtUs: row.enrolled_at_us,
     ...(captured_at_us === null ? {} : { capturedAtUs: captured_at_us }),
     ...(expires_at_us === null ? {} : { expiresAtUs: expires_at_us }),

@@ -320,6 +320,41 @@ for (const engine of engines)
         assert.equal((await galleries.get("door")).describe().entryCount, 1);
       }));
 
+    test("attributes hold any text, U+0000 too, and tell it from every other", () =>
+      engine.run(async ({ galleries }) => {
+        const gallery = await galleries.create(spec);
+        const values = [
+          "\u0000",
+          "\u0001",
+          "\u00010",
+          "\u00011",
+          "\n\t\u007f",
+          "",
+        ];
+        await gallery.enroll(
+          values.map((hat, i) => ({
+            entryId: `e${i}`,
+            feature: feature(`e${i}`),
+            attributes: { hat },
+          })),
+        );
+        for (const freshness of ["acknowledged", "indexed"] as const)
+          for (const [i, hat] of values.entries()) {
+            const any = { attributes: [{ key: "hat", anyOf: [hat] }] };
+            const none = { attributes: [{ key: "hat", noneOf: [hat] }] };
+            assert.deepEqual(await found(gallery, any, freshness), [`e${i}`]);
+            assert.equal((await found(gallery, none, freshness)).length, 5);
+            const { attributes } = await gallery.getEntry(`e${i}`, "full");
+            assert.deepEqual(attributes, { hat });
+          }
+        await gallery.updateEntries(
+          { filter: { attributes: [{ key: "hat", anyOf: ["\u0000"] }] } },
+          { attributes: { maximum: 16, set: { bag: "\u0000\u0001" } } },
+        );
+        const { attributes } = await gallery.getEntry("e0", "full");
+        assert.deepEqual(attributes, { hat: "\u0000", bag: "\u0000\u0001" });
+      }));
+
     test("pages of a list stay as they are while writes go on", () =>
       engine.run(async ({ galleries }) => {
         const gallery = await galleries.create({
@@ -385,6 +420,74 @@ for (const engine of engines)
           { code: "REQUEST_ID_REUSED" },
         );
       }));
+
+    test("a request id is forgotten after a day, and its call made again", () =>
+      engine.run(async ({ galleries, clock }) => {
+        const requestId = randomUUID();
+        let calls = 0;
+        const call = () =>
+          galleries.requests.once(
+            { requestId, request: Buffer.from("count") },
+            async (keep) => {
+              const response = Buffer.from(String(++calls));
+              await galleries.requests.write((writer) =>
+                keep(writer, response),
+              );
+              return response;
+            },
+          );
+        await call();
+        clock.timeMs += 24 * 3_600_000 - 1;
+        await galleries.sweep();
+        assert.equal(Buffer.from(await call()).toString(), "1");
+        clock.timeMs += 1;
+        assert.equal(Buffer.from(await call()).toString(), "2");
+        await galleries.sweep();
+        assert.equal(Buffer.from(await call()).toString(), "2");
+      }));
+
+    test("orders equal similarities by entry id, also at the cut", () =>
+      engine.run(async ({ galleries }) => {
+        const gallery = await galleries.create({
+          ...spec,
+          index: { kind: "flat" },
+        });
+        const same = feature("same");
+        const names = Array.from({ length: 60 }, (_, i) => `n${(i * 37) % 60}`);
+        await gallery.enroll(
+          names.map((entryId) => ({ entryId, feature: same })),
+        );
+        const indexed = { freshness: "indexed", minSequence: 60 } as const;
+        for (const more of [{ mode: "exact" } as const, {}, indexed]) {
+          const { results } = await gallery.search({
+            ...{ queries: same, k: 7 },
+            ...more,
+          });
+          assert.deepEqual(
+            ids(results[0].hits),
+            [...names].sort().slice(0, 7),
+            JSON.stringify(more),
+          );
+        }
+      }));
+
+    test("tells how many entries have expired, once", () => {
+      const expired: [string, number][] = [];
+      return engine.run(
+        async ({ galleries, clock }) => {
+          const gallery = await galleries.create({
+            ...spec,
+            defaultTtlMs: 60_000,
+          });
+          await gallery.enroll(tenEntries());
+          clock.timeMs += 60_000;
+          await galleries.sweep();
+          await galleries.sweep();
+          assert.deepEqual(expired, [["door", 10]]);
+        },
+        { onExpire: (name, entries) => expired.push([name, entries]) },
+      );
+    });
 
     test("refuses a second gallery of a name, and forgets a deleted one's entries", () =>
       engine.run(async ({ galleries }) => {

@@ -110,6 +110,7 @@ export interface EngineCase {
 export interface EngineSettings {
   readonly flatBelow?: number;
   readonly onOutgrown?: (gallery: string) => void;
+  readonly onExpire?: (gallery: string, entries: number) => void;
 }
 
 /** One engine: opens galleries for a case, and closes and removes them behind it. */
