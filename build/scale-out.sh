@@ -8,7 +8,9 @@
 # What tests do to them meanwhile:
 #
 #   build/scale-out.sh milvus-kill | milvus-empty | milvus-start   SIGKILL; its data gone; up again
+#   build/scale-out.sh milvus-freeze | milvus-thaw                 SIGSTOP: it takes calls and answers none; SIGCONT
 #   build/scale-out.sh postgres-crash                              as after a power cut, and up again
+#   build/scale-out.sh postgres-stop | postgres-start              it leaves its callers; up again with its data
 #
 # PostgreSQL is Debian's (postgresql); Milvus is the standalone server in the wheel `milvus` of PyPI.
 # Where either cannot be had the script says so and ends with 3; the suite then says so and skips.
@@ -57,7 +59,12 @@ start_postgres() {
   mkdir -p "$data"
   [ "$(id -u)" != 0 ] || chown postgres "$data"
   as_postgres "$bin/initdb -D $data/data -A trust -U reid -E UTF8" >"$root/initdb.log" 2>&1 || missing 'initdb failed: see out/peers/scale-out/initdb.log'
-  as_postgres "$bin/pg_ctl -D $data/data -l $data/log -w -o '-p $pg_port -k $data -c listen_addresses=127.0.0.1 -c max_connections=200' start" >/dev/null ||
+  launch_postgres
+}
+
+launch_postgres() {
+  local data=$root/postgres
+  as_postgres "$(pg_bin)/pg_ctl -D $data/data -l $data/log -w -o '-p $pg_port -k $data -c listen_addresses=127.0.0.1 -c max_connections=200' start" >/dev/null ||
     missing "PostgreSQL does not start: see $data/log"
 }
 
@@ -94,6 +101,7 @@ up() {
 
 down() {
   if [ -f "$root/milvus.pid" ]; then
+    signal_milvus CONT
     kill -INT "$(cat "$root/milvus.pid")" 2>/dev/null || true
     for _ in $(seq 20); do
       kill -0 "$(cat "$root/milvus.pid")" 2>/dev/null || break
@@ -103,16 +111,22 @@ down() {
     rm -f "$root/milvus.pid"
   fi
   if [ -f "$root/postgres/data/postmaster.pid" ]; then
-    as_postgres "$(pg_bin)/pg_ctl -D $root/postgres/data -m fast -w stop" >/dev/null || true
+    stop_postgres || true
   fi
   rm -rf "$root/milvus" "$root/postgres"
 }
 
-kill_milvus() {
+stop_postgres() { as_postgres "$(pg_bin)/pg_ctl -D $root/postgres/data -m fast -w stop" >/dev/null; }
+
+# The server itself is a child of the process that the wheel starts.
+signal_milvus() {
   local pid
   pid=$(cat "$root/milvus.pid")
-  # The server itself is a child of the process that the wheel starts.
-  for one in $(pgrep -P "$pid") $pid; do kill -KILL "$one" 2>/dev/null || true; done
+  for one in $(pgrep -P "$pid") $pid; do kill "-$1" "$one" 2>/dev/null || true; done
+}
+
+kill_milvus() {
+  signal_milvus KILL
   rm -f "$root/milvus.pid"
 }
 
@@ -141,7 +155,11 @@ case "${1:-}" in
   milvus-kill) kill_milvus ;;
   milvus-empty) rm -rf "$root/milvus" ;;
   milvus-start) launch_milvus ;;
+  milvus-freeze) signal_milvus STOP ;;
+  milvus-thaw) signal_milvus CONT ;;
   postgres-crash) crash_postgres ;;
+  postgres-stop) stop_postgres ;;
+  postgres-start) launch_postgres ;;
   *)
     printf 'usage: build/scale-out.sh up | test | down\n' >&2
     exit 2

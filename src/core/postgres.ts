@@ -59,6 +59,17 @@ export class UniqueViolation extends DatabaseFailedError {
   }
 }
 
+/** What every session has, whatever the server's defaults are. */
+const sessionSettings = {
+  // Acknowledged means flushed.
+  synchronous_commit: "on",
+  // A machine that is gone, or a process that stands still, must not hold a gallery's lock: others write too.
+  tcp_keepalives_idle: "10s",
+  tcp_keepalives_interval: "5s",
+  tcp_keepalives_count: "3",
+  idle_in_transaction_session_timeout: "60s",
+} as const;
+
 const door = "pg";
 
 async function loadPg(): Promise<typeof Pg> {
@@ -99,7 +110,8 @@ function failureOf(error: unknown): ReidError {
     return new StoreFullError("of PostgreSQL", 0, 1, { cause: error });
   if (code === "25006")
     return new StoreReadOnlyError("of PostgreSQL", cause, { cause: error });
-  const isState = /^[0-9A-Z]{5}$/.test(code) && !/^(08|57|53|28)/.test(code);
+  const isState =
+    /^[0-9A-Z]{5}$/.test(code) && !/^(08|57|53|28|25P03)/.test(code);
   return isState
     ? new DatabaseFailedError(cause, code, { cause: error })
     : new DatabaseUnavailableError(cause === "" ? code : cause, {
@@ -136,11 +148,14 @@ class ClientSession implements Session {
 
 /** A database of PostgreSQL, through a bounded pool of connections. */
 export class Postgres implements Session {
+  /** At once, at most. */
+  readonly connections: number;
   readonly #pool: Pool;
   readonly #direct: Session;
   #closed: Promise<void> | undefined;
 
-  private constructor(pool: Pool) {
+  private constructor(pool: Pool, connections: number) {
+    this.connections = connections;
     this.#pool = pool;
     this.#direct = new ClientSession(pool);
   }
@@ -162,12 +177,14 @@ export class Postgres implements Session {
           ? Number
           : pg.types.getTypeParser(oid, format as "text")) as never,
     };
+    const { connections = 16 } = options;
     const pool = new pg.Pool({
       connectionString: options.url,
       ...(options.password === undefined ? {} : { password: options.password }),
-      max: options.connections ?? 16,
-      // Acknowledged means flushed, whatever the server's default is.
-      options: "-c synchronous_commit=on",
+      max: connections,
+      options: Object.entries(sessionSettings)
+        .map(([name, value]) => `-c ${name}=${value}`)
+        .join(" "),
       application_name: "reid",
       connectionTimeoutMillis: 10_000,
       keepAlive: true,
@@ -175,7 +192,7 @@ export class Postgres implements Session {
     });
     // A connection that breaks while nobody uses it: the next query says so, or gets a new one.
     pool.on("error", () => undefined);
-    const postgres = new Postgres(pool);
+    const postgres = new Postgres(pool, connections);
     try {
       await postgres.query("SELECT 1");
     } catch (error) {

@@ -270,7 +270,7 @@ export class Milvus {
         () => client.describeIndex({ collection_name: name }),
       );
       if (indexes.every(({ state }) => state === "Finished")) return;
-      await delay(pollMs, undefined, { ...(signal && { signal }) });
+      await delay(pollMs);
     }
   }
 

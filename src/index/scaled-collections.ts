@@ -124,7 +124,12 @@ export class ScaledCollections {
   }
 
   /** Entries of a deleted gallery; its first collection too, which older servers have not noted. */
-  async #drop(number: number): Promise<void> {
+  #drop(number: number): Promise<void> {
+    // Whoever is just making the collection anew would leave one that nobody drops.
+    return whileHeld(this.#postgres, number, () => this.#dropHeld(number));
+  }
+
+  async #dropHeld(number: number): Promise<void> {
     await this.#milvus.drop(collectionOf(this.#deployment, number));
     for (const table of ["entries", "outbox", "identities"])
       for (;;) {

@@ -1,3 +1,5 @@
+import { setTimeout as delay } from "node:timers/promises";
+
 import { ClosedError } from "#core/errors";
 import { Postgres, UniqueViolation } from "#core/postgres";
 
@@ -22,6 +24,7 @@ import type {
 import { flatSpec, hnswDefaults } from "./index-kinds.js";
 import { Milvus, type MilvusOptions } from "./milvus.js";
 import { milvusIndexOf } from "./milvus-index.js";
+import { Places } from "./places.js";
 import type { PostgresOptions } from "#core/postgres";
 import { ScaledCollections } from "./scaled-collections.js";
 import type { ScaledContext } from "./scaled-context.js";
@@ -52,6 +55,8 @@ export interface ScaledGalleriesOptions extends GallerySettingsGiven {
 
 /** What another server left in the outbox when it died waits no longer than this. */
 const outboxEveryMs = 1000;
+/** A database that takes longer for a word does not answer. */
+const answersWithinMs = 5000;
 
 /** The galleries of one deployment: PostgreSQL holds the truth, Milvus an index over it, servers hold nothing. */
 export class ScaledGalleries implements Galleries {
@@ -106,6 +111,10 @@ export class ScaledGalleries implements Galleries {
           ...gallerySettings(options),
           ...shared,
           outbox: new ScaledOutbox({ ...shared, collections, gate }),
+          // The other half stays for what needs no Milvus, should it not answer.
+          searches: new Places(
+            Math.max(1, Math.floor(postgres.connections / 2)),
+          ),
         },
         options.maxGalleries ?? defaultMaxGalleries,
       );
@@ -196,6 +205,18 @@ export class ScaledGalleries implements Galleries {
     return [...this.#galleries.values()].sort((a, b) =>
       a.name < b.name ? -1 : 1,
     );
+  }
+
+  /** Whether PostgreSQL does, within some seconds; without Milvus writes and reads of entries go on. */
+  answers(): Promise<boolean> {
+    const { postgres } = this.#context;
+    return Promise.race([
+      postgres.query("SELECT 1").then(
+        () => true,
+        () => false,
+      ),
+      delay(answersWithinMs, false, { ref: false }),
+    ]);
   }
 
   async delete(name: string): Promise<void> {

@@ -148,7 +148,7 @@ export class ScaledGallery implements Gallery {
       checkSequence(await this.#record(this.#context.postgres), request);
       await this.#context.outbox.settled(number, minSequence, signal);
     }
-    return this.#atOneState(async (scope) => {
+    return this.#atOneState(signal, async (scope) => {
       const { sequence } = scope.record;
       checkSequence(scope.record, request);
       const { group } = request;
@@ -326,10 +326,12 @@ export class ScaledGallery implements Gallery {
 
   /** Searches look at one state of PostgreSQL, and no vector leaves Milvus before they are done. */
   #atOneState<Result>(
+    signal: AbortSignal | undefined,
     action: (scope: ScaledScope) => Promise<Result>,
   ): Promise<Result> {
     const { number } = this.#state;
-    return this.#context.postgres.session(async (session) => {
+    const { postgres, searches } = this.#context;
+    const work = async (session: Session): Promise<Result> => {
       const keys = [locks.gate, number];
       await session.query("SELECT pg_advisory_lock_shared($1, $2)", keys);
       try {
@@ -348,7 +350,8 @@ export class ScaledGallery implements Gallery {
       } finally {
         await session.query("SELECT pg_advisory_unlock_shared($1, $2)", keys);
       }
-    });
+    };
+    return searches.hold(() => postgres.session(work), signal);
   }
 
   async #record(session: Session): Promise<ScaledRecord> {
@@ -360,10 +363,15 @@ export class ScaledGallery implements Gallery {
     return row.record;
   }
 
-  /** Waits while Milvus lacks more entries than searches may compare one by one. */
+  /**
+   * Waits while Milvus lacks more entries than searches may compare one by one.
+   *
+   * @throws {MilvusUnavailableError} it takes none
+   */
   async #room(): Promise<void> {
     const { postgres, outbox, tail } = this.#context;
     const { number } = this.#state;
+    const startedMs = performance.now();
     for (;;) {
       const [{ count }] = await postgres.query<{ count: number }>(
         "SELECT count(*) AS count FROM (SELECT 1 FROM outbox WHERE gallery = $1 AND NOT removed LIMIT $2) AS few",
@@ -373,6 +381,8 @@ export class ScaledGallery implements Gallery {
       outbox.wake(number);
       await delay(pollMs);
       this.#assertOpen();
+      const failure = outbox.refusal(number, startedMs);
+      if (failure !== undefined) throw failure;
     }
   }
 

@@ -5,6 +5,7 @@ import type { Log } from "#core/log";
 import type { Postgres, Session } from "#core/postgres";
 
 import type { Milvus } from "./milvus.js";
+import { Places } from "./places.js";
 import {
   livingCollections,
   milvusColumns,
@@ -15,11 +16,24 @@ import { recordOf, type ScaledCollections } from "./scaled-collections.js";
 import { MilvusUnavailableError } from "./scaled-errors.js";
 import type { SearchGate } from "./scaled-gate.js";
 import { locks } from "./scaled-schema.js";
+import { whileWanted } from "./while-wanted.js";
 
 /** Bytes of features brought to Milvus in one call: below the 64 MiB that it takes, well below what it likes. */
 const bytesAtOnce = 4 * 1024 * 1024;
 const removedAtOnce = 5000;
 const pollMs = 20;
+/** So long writes wait for a Milvus that takes nothing, once the tail is full. */
+const patienceMs = 5000;
+/** Of the connections, one in so many may wait for Milvus with what it is brought. */
+const connectionShare = 8;
+
+/** Attempts that failed, one after another. */
+interface MilvusFailure {
+  /** When the first of them ended, and the last. */
+  readonly firstMs: number;
+  readonly lastMs: number;
+  readonly error: MilvusUnavailableError;
+}
 
 /**
  * Brings what was committed in PostgreSQL to Milvus: any server can, one at a time for each gallery.
@@ -38,6 +52,9 @@ export class ScaledOutbox {
   readonly #gate: SearchGate;
   /** Galleries whose collections may be gone. */
   readonly #suspected = new Set<number>();
+  /** By gallery: since when Milvus takes nothing, and what it said last. */
+  readonly #failures = new Map<number, MilvusFailure>();
+  readonly #places: Places;
   #isClosed = false;
 
   constructor(of: {
@@ -54,6 +71,9 @@ export class ScaledOutbox {
     this.#collections = of.collections;
     this.#gate = of.gate;
     this.#log = of.log;
+    this.#places = new Places(
+      Math.max(1, Math.floor(of.postgres.connections / connectionShare)),
+    );
   }
 
   /** Drains a gallery soon; what fails is tried again by the next sweep of any server. */
@@ -71,7 +91,7 @@ export class ScaledOutbox {
   async sweep(): Promise<void> {
     if (this.#isClosed) return;
     const waiting = await this.#postgres.query<{ gallery: number }>(
-      "SELECT DISTINCT gallery FROM outbox JOIN galleries ON number = gallery",
+      "SELECT number AS gallery FROM galleries WHERE EXISTS (SELECT 1 FROM outbox WHERE gallery = number)",
     );
     for (const { gallery } of waiting) this.wake(gallery);
     await this.#collections.sweep();
@@ -86,7 +106,7 @@ export class ScaledOutbox {
   /**
    * Waits until Milvus has every entry of a gallery up to a sequence.
    *
-   * @throws the signal's reason
+   * @throws {SearchCancelledError} the signal fired
    */
   async settled(
     number: number,
@@ -100,8 +120,20 @@ export class ScaledOutbox {
       );
       if (left === undefined) return;
       this.wake(number);
-      await delay(pollMs, undefined, { ...(signal && { signal }) });
+      await whileWanted(delay(pollMs), signal);
     }
+  }
+
+  /**
+   * What Milvus says, where it has taken nothing of a gallery for some seconds; undefined: it takes what it is brought.
+   *
+   * @param askedMs  an attempt that ended before does not count, ms as `performance.now` gives them
+   */
+  refusal(number: number, askedMs: number): MilvusUnavailableError | undefined {
+    const failure = this.#failures.get(number);
+    if (failure === undefined || failure.lastMs < askedMs) return undefined;
+    const isLasting = failure.lastMs - failure.firstMs >= patienceMs;
+    return isLasting ? failure.error : undefined;
   }
 
   /** Stops, after what is under way; idempotent. */
@@ -113,16 +145,19 @@ export class ScaledOutbox {
   async #run(number: number): Promise<void> {
     try {
       while (this.#wanted.delete(number) && !this.#isClosed) {
-        if (this.#suspected.has(number)) {
-          await this.#collections.heal(number);
-          this.#suspected.delete(number);
-        }
-        if (await this.#drain(number)) this.#wanted.add(number);
+        const isMore = await this.#places.hold(() => this.#bring(number));
+        this.#failures.delete(number);
+        if (isMore) this.#wanted.add(number);
       }
     } catch (error) {
       if (!(error instanceof ReidError)) throw error;
       // The next sweep looks whether the collection is still there before it tries again.
-      if (error instanceof MilvusUnavailableError) this.#suspected.add(number);
+      if (error instanceof MilvusUnavailableError) {
+        this.#suspected.add(number);
+        const lastMs = performance.now();
+        const { firstMs = lastMs } = this.#failures.get(number) ?? {};
+        this.#failures.set(number, { firstMs, lastMs, error });
+      }
       this.#log.warn(
         "entries wait for Milvus, searches compare them one by one",
         {
@@ -130,6 +165,15 @@ export class ScaledOutbox {
         },
       );
     }
+  }
+
+  /** @returns whether there is more to do now */
+  async #bring(number: number): Promise<boolean> {
+    if (this.#suspected.has(number)) {
+      await this.#collections.heal(number);
+      this.#suspected.delete(number);
+    }
+    return this.#drain(number);
   }
 
   /** @returns whether there is more to do now */

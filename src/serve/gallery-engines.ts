@@ -73,7 +73,7 @@ export async function openGalleries(
     return {
       ...{ galleries, requests },
       operations: new PostgresOperations(postgres, instanceId),
-      decisions: new SharedLanes(postgres, config.store.postgres.connections),
+      decisions: new SharedLanes(postgres),
     };
   }
   // Before the first index is made: the threads start with it.

@@ -1,4 +1,5 @@
 import type { Postgres } from "#core/postgres";
+import { Places } from "#index/places";
 import { locks } from "#index/scaled-schema";
 import { Lanes, untilAborted, type InTurn } from "./lanes.js";
 
@@ -6,15 +7,14 @@ import { Lanes, untilAborted, type InTurn } from "./lanes.js";
 export class SharedLanes implements InTurn {
   readonly #postgres: Postgres;
   readonly #own = new Lanes();
-  /** Works at once: each holds a connection and needs another for what it does. */
-  readonly #most: number;
-  readonly #waiting: (() => void)[] = [];
-  #busy = 0;
+  /** Each work holds a connection and needs another for what it does. */
+  readonly #places: Places;
 
-  /** @param connections  of the pool */
-  constructor(postgres: Postgres, connections: number) {
+  constructor(postgres: Postgres) {
     this.#postgres = postgres;
-    this.#most = Math.max(1, Math.floor(connections / 4));
+    this.#places = new Places(
+      Math.max(1, Math.floor(postgres.connections / 4)),
+    );
   }
 
   inTurn<Result>(
@@ -22,21 +22,9 @@ export class SharedLanes implements InTurn {
     signal: AbortSignal,
     work: () => Promise<Result>,
   ): Promise<Result> {
-    return this.#own.inTurn(name, signal, async () => {
-      await this.#enter();
-      try {
-        return await this.#locked(name, signal, work);
-      } finally {
-        this.#busy--;
-        this.#waiting.shift()?.();
-      }
-    });
-  }
-
-  async #enter(): Promise<void> {
-    while (this.#busy >= this.#most)
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    this.#busy++;
+    return this.#own.inTurn(name, signal, () =>
+      this.#places.hold(() => this.#locked(name, signal, work), signal),
+    );
   }
 
   /** The lock is the connection's: it is free again when this server dies. */

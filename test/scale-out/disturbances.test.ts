@@ -4,10 +4,15 @@ import { after, describe, test } from "node:test";
 
 import { systemClock } from "#core/clock";
 import { ReidError } from "#core/errors";
+import { Postgres } from "#core/postgres";
 import type { Gallery } from "#index/galleries";
 import { Milvus } from "#index/milvus";
-import { ScaledGalleries } from "#index/scaled-galleries";
+import {
+  ScaledGalleries,
+  type ScaledGalleriesOptions,
+} from "#index/scaled-galleries";
 import { collectionOf } from "#index/scaled-records";
+import { locks } from "#index/scaled-schema";
 
 import { featureNamed } from "../support/galleries.js";
 import { inDatabase, optionsOf, skipScaled } from "../support/scaled.js";
@@ -27,6 +32,7 @@ function onServers(
     servers: readonly ScaledGalleries[],
     lines: readonly string[],
   ) => Promise<void>,
+  settings: Partial<ScaledGalleriesOptions> = {},
 ): Promise<void> {
   return inDatabase(async (services) => {
     const lines: string[] = [];
@@ -38,6 +44,7 @@ function onServers(
           await ScaledGalleries.open({
             ...optionsOf(services, systemClock),
             log: { info: () => undefined, warn },
+            ...settings,
           }),
         );
       }
@@ -81,6 +88,9 @@ async function nearestInIndex(
   return results[0].hits[0]?.entry.entryId;
 }
 
+/** Entries that may wait for Milvus, where that matters. */
+const tail = 12;
+
 const isGone = (line: string): boolean => line.includes("is gone from Milvus");
 
 /** Searches until Milvus answers. */
@@ -103,7 +113,10 @@ async function untilSearched(gallery: Gallery, entryId: string): Promise<void> {
 
 describe("while Milvus", { skip: skipDisturbed }, () => {
   // A case that failed half-way must not take the next along.
-  after(() => disturb("milvus-start").catch(() => undefined));
+  after(async () => {
+    await disturb("milvus-thaw").catch(() => undefined);
+    await disturb("milvus-start").catch(() => undefined);
+  });
 
   test("is dead writes are acknowledged and reads served, and all of it comes to it when it is back", () =>
     onServers(2, async ([one, other], lines) => {
@@ -132,6 +145,64 @@ describe("while Milvus", { skip: skipDisturbed }, () => {
       for (const entryId of named("before", 5))
         assert.notEqual(await nearestInIndex(seen, entryId, sequence), entryId);
       assert.ok(!lines.some(isGone), "its data survive a kill");
+    }));
+
+  test("is dead a full tail refuses writes, and takes them again when it is back", () =>
+    onServers(
+      1,
+      async ([one]) => {
+        const gallery = await one.get("door");
+        await enroll(gallery, ["before"]);
+        await disturb("milvus-kill");
+        const taken: string[] = [];
+        for (let i = 0; ; i++)
+          try {
+            await enroll(gallery, [`e${i}`]);
+            taken.push(`e${i}`);
+          } catch (error) {
+            assert.ok(error instanceof ReidError, String(error));
+            assert.equal(error.code, "MILVUS_UNAVAILABLE", error.message);
+            break;
+          }
+        // The write that goes beyond it still finds room.
+        assert.equal(taken.length, tail + 1);
+        assert.equal((await gallery.getEntry("e3")).entryId, "e3");
+        await disturb("milvus-start");
+        await untilSearched(gallery, "before");
+        const [sequence] = await enroll(gallery, ["after"]);
+        for (const entryId of [...taken, "after"])
+          assert.equal(
+            await nearestInIndex(gallery, entryId, sequence),
+            entryId,
+          );
+      },
+      { tail },
+    ));
+
+  test("hangs, searches that wait for it keep nobody else waiting, and find it when it goes on", () =>
+    onServers(1, async ([one]) => {
+      const gallery = await one.get("door");
+      await enroll(gallery, named("e", 20));
+      await untilSearched(gallery, "e3");
+      await disturb("milvus-freeze");
+      // More than there are connections.
+      const searches = named("e", 20).map((entryId) =>
+        untilSearched(gallery, entryId),
+      );
+      await delay(500);
+      for (let i = 0; i < 20; i++) {
+        await enroll(gallery, [`meanwhile${i}`]);
+        assert.equal((await gallery.getEntry(`e${i}`)).entryId, `e${i}`);
+      }
+      const { entries } = await gallery.listEntries({ pageSize: 100 });
+      assert.equal(entries.length, 40);
+      await disturb("milvus-thaw");
+      await Promise.all(searches);
+      const { sequence } = gallery.describe();
+      assert.equal(
+        await nearestInIndex(gallery, "meanwhile7", sequence),
+        "meanwhile7",
+      );
     }));
 
   test("has lost everything its collections are filled again while servers serve", () =>
@@ -189,7 +260,99 @@ describe("a server that starts", { skip: skipScaled }, () => {
     }));
 });
 
+describe(
+  "a search that waits for Milvus to have a write",
+  { skip: skipScaled },
+  () => {
+    test("ends when its caller does not want it any more, and says at which stage", () =>
+      inDatabase(async (services) => {
+        const galleries = await ScaledGalleries.open(
+          optionsOf(services, systemClock),
+        );
+        const other = await Postgres.open({ url: services.postgres });
+        try {
+          const gallery = await galleries.create(spec);
+          await other.session(async (session) => {
+            // As a server that is just bringing something, for as long as it likes.
+            await session.query("SELECT pg_advisory_lock($1, $2)", [
+              ...[locks.drain, gallery.number],
+            ]);
+            const [sequence] = await enroll(gallery, ["e"]);
+            const wanted = new AbortController();
+            const search = gallery.search({
+              ...{ queries: featureNamed("e", dimension), k: 1 },
+              ...{ freshness: "indexed", minSequence: sequence },
+              signal: wanted.signal,
+            });
+            await delay(100);
+            wanted.abort();
+            await assert.rejects(search, {
+              code: "CANCELLED",
+              facts: { stage: "sequence" },
+            });
+            assert.equal(
+              (
+                await gallery.search({
+                  queries: featureNamed("e", dimension),
+                  k: 1,
+                })
+              ).results[0].hits[0].entry.entryId,
+              "e",
+            );
+            await session.query("SELECT pg_advisory_unlock($1, $2)", [
+              ...[locks.drain, gallery.number],
+            ]);
+          });
+          await galleries.delete("door");
+        } finally {
+          await other.close();
+          await galleries.close();
+        }
+      }));
+  },
+);
+
+describe("a server whose machine is gone", { skip: skipScaled }, () => {
+  test("is found out within half a minute, and one that stands still in a minute: nobody waits longer for a gallery", () =>
+    inDatabase(async ({ postgres }) => {
+      const database = await Postgres.open({ url: postgres });
+      const settings = await database.query<{ name: string; value: string }>(
+        `SELECT name, setting || coalesce(unit, '') AS value FROM pg_settings
+         WHERE name LIKE 'tcp_keepalives_%' OR name = 'idle_in_transaction_session_timeout'`,
+      );
+      const frozen = await Postgres.open({ url: postgres });
+      try {
+        assert.deepEqual(
+          new Map(settings.map(({ name, value }) => [name, value])),
+          new Map([
+            ["idle_in_transaction_session_timeout", "60000ms"],
+            ["tcp_keepalives_count", "3"],
+            ["tcp_keepalives_idle", "10s"],
+            ["tcp_keepalives_interval", "5s"],
+          ]),
+        );
+        // What becomes of the one that stands still, with a shorter time.
+        await frozen.session(async (session) => {
+          await session.query(
+            "SET idle_in_transaction_session_timeout = '100ms'",
+          );
+          await session.query("BEGIN");
+          await session.query("SELECT pg_advisory_xact_lock(1)");
+          await database.query("SELECT pg_advisory_lock(1)");
+          await assert.rejects(session.query("COMMIT"), {
+            code: "DATABASE_UNAVAILABLE",
+          });
+        });
+      } finally {
+        await frozen.close();
+        await database.close();
+      }
+    }));
+});
+
 describe("while PostgreSQL", { skip: skipDisturbed }, () => {
+  after(() => disturb("postgres-start").catch(() => undefined));
+
   test("crashes under load nothing acknowledged is lost, and no sequence is missing or given twice", () =>
     onServers(2, async (servers) => {
       const acknowledged = new Map<string, number>();

@@ -3,7 +3,14 @@ import { once } from "node:events";
 
 /** What `build/scale-out.sh` does to a service that is up. */
 export type Disturbance =
-  "milvus-kill" | "milvus-empty" | "milvus-start" | "postgres-crash";
+  | "milvus-kill"
+  | "milvus-empty"
+  | "milvus-start"
+  | "milvus-freeze"
+  | "milvus-thaw"
+  | "postgres-crash"
+  | "postgres-stop"
+  | "postgres-start";
 
 /** The script that has started the services; undefined: somebody else has, and they are not ours to disturb. */
 const script = process.env["REID_TEST_SCALE_OUT"];
