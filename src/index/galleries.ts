@@ -53,4 +53,6 @@ export interface Galleries extends Pick<
   get(name: string): Promise<Gallery>;
   list(): Promise<readonly Gallery[]>;
   known(): readonly Gallery[];
+  /** Whether what holds them answers: where it does not every call on them fails. */
+  answers(): Promise<boolean>;
 }

@@ -25,31 +25,38 @@ export class Health {
   readonly #pool: InferencePool;
   readonly #timer: NodeJS.Timeout;
   #isEnding = false;
+  #isLooking = false;
 
   constructor(context: ServiceContext, pool: InferencePool, server: Server) {
     this.#context = context;
     this.#pool = pool;
     this.#health = new HealthImplementation();
     this.#health.addToServer(server);
-    this.#timer = setInterval(() => void this.check(), PERIOD_MS);
+    this.#timer = setInterval(() => {
+      if (!this.#isLooking) void this.check();
+    }, PERIOD_MS);
     this.#timer.unref();
   }
 
   /** Looks at everything once. */
   async check(): Promise<void> {
     const { registry, galleries, store, online, log } = this.#context;
+    this.#isLooking = true;
     try {
       await store.probe();
       const disk = await store.status();
+      const answer = await galleries.answers();
       if (this.#isEnding) return;
       const embeds =
         registry.activeVersion() !== undefined &&
         this.#pool
           .states()
           .some((state) => state === "idle" || state === "busy");
-      const searches = galleries
-        .known()
-        .every((gallery) => gallery.describe().state !== "loading");
+      const searches =
+        answer &&
+        galleries
+          .known()
+          .every((gallery) => gallery.describe().state !== "loading");
       this.#set("liveness", true);
       this.#set("", embeds && searches);
       this.#set("reid.v1.EmbedService", embeds);
@@ -58,6 +65,8 @@ export class Health {
       this.#set("reid.v1.MemoryService", online !== undefined);
     } catch (error) {
       log.warn("health could not be checked", { error });
+    } finally {
+      this.#isLooking = false;
     }
   }
 
