@@ -11,6 +11,7 @@ import {
   writeFolderAtomically,
 } from "#core/files";
 import { FormatNewerError, refuseNewer } from "#core/format";
+import { sealedJson, sealOf } from "#core/sealed-json";
 import { Store } from "#core/store";
 
 import { copyBundle } from "./backup-bundles.js";
@@ -19,7 +20,10 @@ import { BackupCorruptError, BackupNotFoundError } from "./errors.js";
 import type { GalleryDescription, ModelVersion } from "./gallery-types.js";
 
 /** Version of a backup's layout (docs/formats.md). */
-const formatVersion = 1;
+const formatVersion = 2;
+
+/** Without a checksum of `backup.json` itself; still read. */
+const unsealedVersion = 1;
 
 const manifestName = "backup.json";
 
@@ -34,7 +38,7 @@ export interface BackupFile {
 
 /** What a backup says of itself, in `backup.json`, which is written last. */
 export interface BackupManifest {
-  readonly formatVersion: 1;
+  readonly formatVersion: 1 | 2;
   /** Its folder's name. */
   readonly backupId: string;
   /** Milliseconds since 1970. */
@@ -125,10 +129,7 @@ export async function writeBackup(
       complete: source.galleries.length === 0,
       files,
     };
-    await writeAtomically(
-      join(temporary, manifestName),
-      `${JSON.stringify(manifest, undefined, 2)}\n`,
-    );
+    await writeAtomically(join(temporary, manifestName), sealedJson(manifest));
     signal.throwIfAborted();
   });
   return readBackup(folder, backupId);
@@ -164,9 +165,9 @@ async function copyStore(
   }
 }
 
-/** The locks of a data folder are of the process that had it open. */
+/** What is of the process that had a data folder open, and of the folder itself. */
 async function dropLocks(folder: string): Promise<void> {
-  for (const path of ["lock", "store/lock.mdb"])
+  for (const path of ["lock", "store/lock.mdb", "store/made"])
     await removeTree(join(folder, path));
 }
 
@@ -205,26 +206,31 @@ export async function readBackup(
   }
   let manifest: Partial<BackupManifest>;
   try {
-    manifest = JSON.parse(text) as Partial<BackupManifest>;
+    manifest = { ...(JSON.parse(text) as Partial<BackupManifest> | null) };
   } catch (error) {
     throw new BackupCorruptError(backupId, `${manifestName} is no JSON`, {
       cause: error,
     });
   }
-  refuseNewer(
-    join(folder, backupId, manifestName),
-    manifest.formatVersion,
-    formatVersion,
-  );
+  const seal = sealOf(text);
+  const { formatVersion: version } = manifest;
+  // A later format may have its checksum elsewhere; this one's may say to be of a later one by a damaged digit.
+  if (seal !== "broken")
+    refuseNewer(join(folder, backupId, manifestName), version, formatVersion);
+  if (seal === "broken" || (seal === "none" && version === formatVersion))
+    throw new BackupCorruptError(
+      backupId,
+      `${manifestName} is not as it was written`,
+    );
   if (
-    manifest.formatVersion !== formatVersion ||
+    (version !== formatVersion && version !== unsealedVersion) ||
     manifest.backupId !== backupId ||
     !Array.isArray(manifest.galleries) ||
     !Array.isArray(manifest.files)
   )
     throw new BackupCorruptError(
       backupId,
-      `${manifestName} is not of format ${formatVersion}, or of another backup`,
+      `${manifestName} is not of format ${unsealedVersion} or ${formatVersion}, or of another backup`,
     );
   return manifest as BackupManifest;
 }

@@ -2,13 +2,17 @@ import { open, readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 
 import { removeTree, sha256OfFile, writeFolderAtomically } from "#core/files";
+import { sealedJson, sealOf, type Seal } from "#core/sealed-json";
 
 import { SnapshotCorruptError } from "./errors.js";
 import { FaissIndex } from "./faiss.js";
 import type { VectorIndex } from "./vector-index.js";
 
 /** Version of the snapshot's layout (docs/formats.md). */
-const formatVersion = 1;
+const formatVersion = 2;
+
+/** Without a checksum of `snapshot.json` itself; still read. */
+const unsealedVersion = 1;
 
 /** What a snapshot says of itself, in `snapshot.json`. */
 export interface SnapshotFacts {
@@ -39,6 +43,8 @@ async function foldersIn(folder: string): Promise<string[]> {
 /**
  * Writes a snapshot of an index; the older ones go when it is in place.
  *
+ * One of the same sequence goes before: whoever writes it again could not use it.
+ *
  * @param folder  the gallery's folder of snapshots
  */
 export async function saveSnapshot(
@@ -46,9 +52,9 @@ export async function saveSnapshot(
   index: VectorIndex,
   gallery: { readonly name: string; readonly sequence: number },
 ): Promise<void> {
-  const before = await foldersIn(folder);
   const name = folderOf(gallery.sequence);
-  if (before.includes(name)) return;
+  await removeTree(join(folder, name));
+  const before = await foldersIn(folder);
   await writeFolderAtomically(join(folder, name), async (temporary) => {
     const path = join(temporary, "index.faiss");
     await index.save(path);
@@ -62,7 +68,7 @@ export async function saveSnapshot(
     };
     const handle = await open(join(temporary, "snapshot.json"), "wx");
     try {
-      await handle.writeFile(`${JSON.stringify(facts, undefined, 2)}\n`);
+      await handle.writeFile(sealedJson(facts));
       await handle.sync();
     } finally {
       await handle.close();
@@ -129,18 +135,25 @@ export async function loadSnapshot(
 
 async function readFacts(path: string): Promise<SnapshotFacts> {
   let facts: Partial<SnapshotFacts>;
+  let seal: Seal;
   try {
-    facts = JSON.parse(
-      await readFile(join(path, "snapshot.json"), "utf8"),
-    ) as Partial<SnapshotFacts>;
+    const text = await readFile(join(path, "snapshot.json"), "utf8");
+    seal = sealOf(text);
+    facts = { ...(JSON.parse(text) as Partial<SnapshotFacts> | null) };
   } catch (error) {
     throw new SnapshotCorruptError(path, "snapshot.json cannot be read", {
       cause: error,
     });
   }
-  const { gallery, dimension, kind, sequence, sha256 } = facts;
+  const { formatVersion: version, gallery, dimension, kind } = facts;
+  const { sequence, sha256 } = facts;
+  if (seal === "broken" || (seal === "none" && version === formatVersion))
+    throw new SnapshotCorruptError(
+      path,
+      "snapshot.json is not as it was written",
+    );
   if (
-    facts.formatVersion !== formatVersion ||
+    (version !== formatVersion && version !== unsealedVersion) ||
     typeof gallery !== "string" ||
     typeof dimension !== "number" ||
     typeof kind !== "string" ||
@@ -149,9 +162,9 @@ async function readFacts(path: string): Promise<SnapshotFacts> {
   )
     throw new SnapshotCorruptError(
       path,
-      `snapshot.json is not of format ${formatVersion}`,
+      `snapshot.json is of format ${version}, not ${unsealedVersion} or ${formatVersion}`,
     );
-  return { formatVersion, gallery, dimension, kind, sequence, sha256 };
+  return { formatVersion: version, gallery, dimension, kind, sequence, sha256 };
 }
 
 /** Removes every snapshot of a gallery. @throws {DiskFailedError} */

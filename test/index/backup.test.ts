@@ -198,6 +198,18 @@ describe("a backup", () => {
       writeFile(join(path, "backup.json"), "{"),
     "a manifest of another layout": (path: string) =>
       writeFile(join(path, "backup.json"), '{"formatVersion":0}'),
+    "a manifest with another time": (path: string) =>
+      changeManifest(path, (text) =>
+        text.replace(/"createdAtMs": 1/, '"createdAtMs": 2'),
+      ),
+    "a manifest that says to be older than checksums are": (path: string) =>
+      changeManifest(path, (text) =>
+        text.replace(/"formatVersion": 2/, '"formatVersion": 1'),
+      ),
+    "a manifest without its checksum": (path: string) =>
+      changeManifest(path, (text) =>
+        text.replace(/,\n {2}"checksum": ".*"/, ""),
+      ),
   }))
     test(`with ${what} is BACKUP_CORRUPT`, () =>
       inFolder(async (folder) => {
@@ -212,6 +224,39 @@ describe("a backup", () => {
         );
         await open.close();
       }));
+});
+
+/** Rewrites a backup's manifest. */
+async function changeManifest(
+  path: string,
+  change: (text: string) => string,
+): Promise<void> {
+  const file = join(path, "backup.json");
+  const text = await readFile(file, "utf8");
+  const changed = change(text);
+  assert.notEqual(changed, text);
+  await writeFile(file, changed);
+}
+
+describe("a backup of format 1", () => {
+  test("is read, though its manifest has no checksum", () =>
+    inFolder(async (folder) => {
+      const open = await openGalleries(join(folder, "data"));
+      const backups = join(folder, "backups");
+      await fill(await open.galleries.create(spec), ["a"]);
+      const { files } = await backUp(open, backups);
+      await changeManifest(join(backups, "b1"), (text) =>
+        text
+          .replace(/"formatVersion": 2/, '"formatVersion": 1')
+          .replace(/,\n {2}"checksum": ".*"/, ""),
+      );
+      const staged = join(folder, "staged");
+      const manifest = await stageBackup(backups, "b1", staged, unreported);
+      assert.equal(manifest.formatVersion, 1);
+      assert.deepEqual(manifest.files, files);
+      assert.equal((await listBackups(backups)).length, 1);
+      await open.close();
+    }));
 });
 
 describe("restoring a gallery", () => {

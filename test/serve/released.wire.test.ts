@@ -196,7 +196,7 @@ describe("what a later version has written", { skip }, () => {
     inFolder(async (folder) => {
       const file = join(folder, "later", "backup.json");
       await mkdir(join(folder, "later"));
-      await writeFile(file, JSON.stringify({ formatVersion: 2 }));
+      await writeFile(file, JSON.stringify({ formatVersion: 3 }));
       await assert.rejects(readBackup(folder, "later"), {
         code: "FORMAT_NEWER",
       });
