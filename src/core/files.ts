@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { createReadStream, existsSync } from "node:fs";
 import { mkdir, open, rename, rm, type FileHandle } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import {
@@ -86,6 +86,8 @@ export async function makeOwnFolder(path: string): Promise<void> {
       throw new DiskFailedError(path, "ENOENT", { cause: error });
     throw writeFailure(error, path);
   }
+  // Of a folder above that the disk has made, and says it has not, mkdir of Node makes no more and says nothing.
+  if (!existsSync(path)) throw new DiskFailedError(path, "ENOENT");
 }
 
 /**

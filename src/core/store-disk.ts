@@ -1,4 +1,5 @@
-import { mkdir, readdir, statfs } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { mkdir, open, readdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 
 import {
@@ -7,7 +8,7 @@ import {
   DiskFullError,
   ReidError,
 } from "./errors.js";
-import { removeTree, writeFailure } from "./files.js";
+import { removeTree, syncFolder, writeFailure } from "./files.js";
 import { FormatNewerError } from "./format.js";
 import { lockFolder, type FolderLock } from "./folder-lock.js";
 import {
@@ -15,6 +16,8 @@ import {
   StoreFullError,
   StoreReadOnlyError,
 } from "./store-errors.js";
+import { kindOfStoreFile } from "./store-file.js";
+import { checkPages } from "./store-pages.js";
 
 /** Free disk below which even opening could end in SIGBUS: LMDB maps its files and then writes to the map. */
 export const openingBytes = 1 << 20;
@@ -26,6 +29,39 @@ export const copyPrefix = "compacting-";
 export async function removeCopies(path: string): Promise<void> {
   for (const name of await readdir(path))
     if (name.startsWith(copyPrefix)) await removeTree(join(path, name));
+}
+
+/** Empty, beside data.mdb, from its first transaction on: with it there, an empty data.mdb is not a new one. */
+const madeMark = "made";
+
+/**
+ * Looks at the file of a data folder's store before LMDB is given it; one that has never held a transaction goes.
+ *
+ * @throws {StoreCorruptError} its pages are damaged, or it is gone
+ * @throws {AssertionError} it is no file of LMDB
+ */
+export async function checkFile(folder: string): Promise<void> {
+  const path = join(folder, "store");
+  const file = join(path, "data.mdb");
+  if ((await kindOfStoreFile(file)) === "store") await checkPages(file, folder);
+  else if (existsSync(join(path, madeMark)))
+    throw new StoreCorruptError(folder, "data.mdb is cut off or gone");
+  else await removeTree(file);
+}
+
+/** Notes that data.mdb has held a transaction; where the disk does not take that, the next start does. */
+export async function noteMade(path: string): Promise<void> {
+  const mark = join(path, madeMark);
+  if (existsSync(mark)) return;
+  try {
+    await (await open(mark, "a")).close();
+    await syncFolder(path);
+  } catch (error) {
+    const named = writeFailure(error, mark);
+    const isOfDisk =
+      named instanceof DiskFullError || named instanceof DiskFailedError;
+    if (!isOfDisk) throw error;
+  }
 }
 
 /** How long a disk's free space is taken for what it was, ms; a write takes a few MiB in it. */
@@ -61,8 +97,12 @@ export function readingFailure(folder: string, error: unknown): ReidError {
 
 /** What opening a store or a table failed of. */
 export function openingFailure(folder: string, error: unknown): ReidError {
-  if (error instanceof StoreFullError) return error;
-  if (error instanceof FormatNewerError) return error;
+  if (
+    error instanceof StoreFullError ||
+    error instanceof StoreCorruptError ||
+    error instanceof FormatNewerError
+  )
+    return error;
   const message = error instanceof Error ? error.message : String(error);
   const options = { cause: error };
   const named = writeFailure(error, folder);

@@ -1,4 +1,4 @@
-import { open as openFile, rm, type FileHandle } from "node:fs/promises";
+import { open as openFile, type FileHandle } from "node:fs/promises";
 
 import type { RootDatabaseOptionsWithPath } from "lmdb";
 
@@ -41,34 +41,37 @@ async function headOf(
 }
 
 /**
- * LMDB maps what it is given and reads on: a file that is none of its own ends the process.
+ * What a store's file is, before LMDB is given it.
  *
- * A file that was cut off while its first two pages were written never held a transaction: it is made anew.
+ * LMDB maps what it is given and reads on: a file that is none of its own ends the process. One that was cut off while
+ * its first two pages were written has never held a transaction.
  *
+ * @returns `unborn`: it is to be made anew
  * @throws {AssertionError} it is no file of LMDB
  */
-export async function checkStoreFile(path: string): Promise<void> {
+export async function kindOfStoreFile(
+  path: string,
+): Promise<"store" | "unborn"> {
   let handle;
   try {
     handle = await openFile(path, "r");
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "ENOENT") return;
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return "unborn";
     throw error;
   }
   try {
     const { size } = await handle.stat();
-    if (size === 0) return;
+    if (size === 0) return "unborn";
     const { head, meta } = await headOf(handle);
     const isCutShort = size >= head.length && size < 8192;
     if (
       isCutShort &&
       meta >= 0 &&
       head.readBigUInt64LE(meta + transactionAt) === 0n
-    ) {
-      await rm(path);
-      return;
-    }
+    )
+      return "unborn";
     assert(size >= 8192 && meta >= 0, `${path} is not a file of LMDB`);
+    return "store";
   } finally {
     await handle.close();
   }

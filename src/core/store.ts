@@ -21,10 +21,12 @@ import {
 import type { FolderLock } from "./folder-lock.js";
 import { refuseNewer } from "./format.js";
 import {
+  checkFile,
   copyPrefix,
   failedDisk,
   freeBytesReader,
   lockedFolder,
+  noteMade,
   openingBytes,
   openingFailure,
   panicked,
@@ -32,7 +34,7 @@ import {
 } from "./store-disk.js";
 import { StoreEnvironment, type ValueEncoding } from "./store-environment.js";
 import { StoreFullError, StoreReadOnlyError } from "./store-errors.js";
-import { checkStoreFile, takeBack } from "./store-file.js";
+import { takeBack } from "./store-file.js";
 import { StoreTable, type Table, type Writer } from "./store-tables.js";
 import { StoreTransaction } from "./store-transaction.js";
 import { TransactionFailedError } from "./store-writer.js";
@@ -113,7 +115,7 @@ export class Store {
    * @throws {StoreReadOnlyError} the folder cannot be written
    * @throws {ConfigError} something that is no folder stands there
    * @throws {StoreFullError} not even an empty store fits
-   * @throws {StoreCorruptError} the file is no LMDB environment
+   * @throws {StoreCorruptError} the file is no LMDB environment, or its pages are damaged
    * @throws {FormatNewerError} a later version has written it
    */
   static async open(
@@ -126,7 +128,7 @@ export class Store {
       const free = await (options.freeBytes ?? freeBytesReader())(folder);
       if (free < openingBytes)
         throw new StoreFullError(folder, free, openingBytes);
-      await checkStoreFile(join(path, "data.mdb"));
+      await checkFile(folder);
       await removeCopies(path);
       const environment = new StoreEnvironment(path);
       const store = new Store(folder, environment, lock, options);
@@ -134,6 +136,7 @@ export class Store {
         // Made now: a disk that takes no writes takes no new table either.
         store.table("probes", "data");
         store.#checkFormat();
+        await noteMade(path);
       } catch (error) {
         await environment.close().catch(() => undefined);
         throw error;

@@ -1,6 +1,13 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmod, mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  mkdir,
+  readdir,
+  readFile,
+  rm,
+  writeFile,
+} from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -162,11 +169,27 @@ describe("store", () => {
       const unborn = Buffer.from(bytes.subarray(0, 4096));
       unborn.fill(0, meta + 128, meta + 136);
       await writeFile(file, unborn);
+      await assert.rejects(Store.open(folder), { code: "STORE_CORRUPT" });
+      await rm(join(folder, "store", "made"));
       const anew = await Store.open(folder, { minFreeBytes: 0 });
       assert.equal(anew.table<number>("numbers", "data").count(), 0);
       await anew.close();
       await writeFile(file, bytes.subarray(0, 4096));
       await assert.rejects(Store.open(folder), { code: "STORE_CORRUPT" });
+    }));
+
+  test("is not made anew where its file is empty or gone that has held something", () =>
+    inFolder(async (folder) => {
+      const file = join(folder, "store", "data.mdb");
+      const store = await Store.open(folder, { minFreeBytes: 0 });
+      await store.close();
+      const bytes = await readFile(file);
+      await writeFile(file, "");
+      await assert.rejects(Store.open(folder), { code: "STORE_CORRUPT" });
+      await rm(file);
+      await assert.rejects(Store.open(folder), { code: "STORE_CORRUPT" });
+      await writeFile(file, bytes);
+      await (await Store.open(folder, { minFreeBytes: 0 })).close();
     }));
 
   test(
@@ -221,6 +244,7 @@ describe("store", () => {
       assert.deepEqual((await readdir(join(folder, "store"))).sort(), [
         "data.mdb",
         "lock.mdb",
+        "made",
       ]);
       await store.write((writer) => writer.put(again, 1000, value(1)));
       await store.close();
