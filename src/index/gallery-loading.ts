@@ -1,14 +1,11 @@
 import type { Log } from "#core/log";
+import { StoreCorruptError } from "#core/store-errors";
 
 import { SnapshotCorruptError } from "./errors.js";
 import type { GalleryContext } from "./gallery-context.js";
 import { GalleryIndex, type IndexFactory } from "./gallery-index.js";
 import { catchUp } from "./gallery-rebuild.js";
-import {
-  keysOfGallery,
-  type GalleryRecord,
-  type GalleryTables,
-} from "./gallery-records.js";
+import { keysOfGallery, type GalleryRecord } from "./gallery-records.js";
 import { GalleryRows } from "./gallery-rows.js";
 import {
   GallerySnapshots,
@@ -16,15 +13,16 @@ import {
   type SnapshotState,
 } from "./gallery-snapshots.js";
 import { deleteSnapshots, loadSnapshot } from "./snapshot.js";
+import { isEntryRecord } from "./stored-records.js";
 import { Turns } from "./turns.js";
 import type { VectorIndex } from "./vector-index.js";
 
 /** Entries decoded in one turn of the main thread. */
 const decodedAtOnce = 256;
 
-/** Every entry of a gallery, from the store. */
+/** Every entry of a gallery, from the store. @throws {StoreCorruptError} one of them is none */
 async function loadRows(
-  tables: GalleryTables,
+  { tables, store }: GalleryContext,
   record: GalleryRecord,
 ): Promise<GalleryRows> {
   const rows = new GalleryRows();
@@ -33,6 +31,11 @@ async function loadRows(
     keysOfGallery(record.number),
   )) {
     const sequence = typeof key === "object" ? Number(key[1]) : NaN;
+    if (!Number.isSafeInteger(sequence) || !isEntryRecord(value))
+      throw new StoreCorruptError(
+        store.folder,
+        `entry ${sequence} of gallery "${record.name}" is damaged`,
+      );
     rows.add({ featureId: sequence, ...value, sequence });
     if (turns.isOver) await turns.next();
   }
@@ -115,7 +118,7 @@ export async function loadParts(
   const folder = snapshotFolder(context.store, record);
   // The main thread decodes entries while the disk and FAISS's thread read the index.
   const [rows, { index: main, snapshot }] = await Promise.all([
-    loadRows(tables, record),
+    loadRows(context, record),
     loadIndex(record, {
       ...{ factory, log, hasSnapshots },
       snapshots: folder,

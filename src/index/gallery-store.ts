@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { ClosedError } from "#core/errors";
 import type { Log } from "#core/log";
 import type { Store } from "#core/store";
+import { StoreCorruptError } from "#core/store-errors";
 
 import { openBinding, type Binding, type BindingName } from "./binding.js";
 import {
@@ -36,6 +37,7 @@ import { flatSpec, hnswDefaults } from "./index-kinds.js";
 import { StoreRequestLog } from "./request-log.js";
 import { deleteSnapshots } from "./snapshot.js";
 import { SnapshotSchedule, type SnapshotRules } from "./snapshot-schedule.js";
+import { isGalleryRecord } from "./stored-records.js";
 
 /** Settings of all galleries of a data folder. */
 export interface GalleryStoreOptions extends GallerySettingsGiven {
@@ -99,6 +101,7 @@ export class GalleryStore {
    * The store stays the caller's: close it after this.
    *
    * @throws {BindingMissingError} the binding that is named is not there
+   * @throws {StoreCorruptError} a gallery's record or an entry is damaged
    */
   static async open(
     store: Store,
@@ -108,7 +111,12 @@ export class GalleryStore {
     const { tables } = galleries.#context;
     await galleries.#forgetting.compactAtStart(options.log);
     const numbers = new Set<number>();
-    for (const { value } of [...tables.galleries.range()]) {
+    for (const { key, value } of [...tables.galleries.range()]) {
+      if (!isGalleryRecord(value, key))
+        throw new StoreCorruptError(
+          store.folder,
+          `the record of gallery "${String(key)}" is damaged`,
+        );
       numbers.add(value.number);
       galleries.#galleries.set(
         value.name,
