@@ -630,6 +630,37 @@ describe("a request that cannot be read", () => {
   });
 });
 
+describe("the log", () => {
+  test("says whose call it was that had an identity forgotten, and no token", async () => {
+    const logged: unknown[] = [];
+    const log = {
+      ...silentLog,
+      info: (...line: readonly unknown[]) => logged.push(line),
+      debug: (...line: readonly unknown[]) => logged.push(line),
+    };
+    const own = await startWireServer(
+      { auth: { principals } },
+      { log: { ...log, child: () => log as typeof silentLog } },
+    );
+    try {
+      const { GalleryService } = as("admin", own.address);
+      await GalleryService.CreateGallery(flat("door-1"));
+      await GalleryService.ForgetIdentity({ identity: "42" });
+      const denied = as("door-reader", own.address).GalleryService;
+      await refused(
+        denied.DeleteGallery({ gallery: "door-1" }),
+        "PERMISSION_DENIED",
+      );
+      const text = JSON.stringify(logged);
+      assert.match(text, /"identity forgotten",\{[^}]*"principal":"admin"/);
+      assert.match(text, /"call denied",\{[^}]*"principal":"door-reader"/);
+      assert.ok(!text.includes(tokenOf("admin")));
+    } finally {
+      await own.close();
+    }
+  });
+});
+
 describe("reid.denied", () => {
   test("counts the calls that are denied, by reason", async () => {
     const own = await startWireServer({

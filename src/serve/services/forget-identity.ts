@@ -4,6 +4,7 @@ import type { ForgetIdentityRequest__Output } from "../generated/reid/v1/ForgetI
 import type { ForgetIdentityResponse } from "../generated/reid/v1/ForgetIdentityResponse.js";
 import { rowsOfEntries, type IsForgottenRow } from "../online-forgetting.js";
 import { forgetStoredRows } from "../online-store.js";
+import type { Call } from "./call.js";
 import type { ServiceContext } from "./context.js";
 
 /** Of the reason that goes into the log. */
@@ -12,11 +13,12 @@ const REASON_BYTES = 200;
 /**
  * Forgets an identity: entries, kept crops, memory rows of their crops and tracks, answers that name it.
  *
- * The name itself is logged nowhere; the receipt is.
+ * The name itself is logged nowhere; the receipt is, with whose call it was.
  */
 export async function forgetIdentity(
   context: ServiceContext,
   request: ForgetIdentityRequest__Output,
+  { principal }: Pick<Call, "principal">,
 ): Promise<ForgetIdentityResponse> {
   const { galleries, online, store, telemetry, log } = context;
   const identity = requireId(request.identity, "identity");
@@ -52,6 +54,7 @@ export async function forgetIdentity(
     });
   log.info("identity forgotten", {
     receipt: forgotten.receiptId,
+    principal: principal.name,
     reason,
     entries: forgotten.entryCount,
     crops: forgotten.cropCount,

@@ -87,8 +87,10 @@ export function galleryService(
     ListIdentities: unary(context, "GalleryService/ListIdentities", (request) =>
       listIdentities(context, request),
     ),
-    ForgetIdentity: unary(context, "GalleryService/ForgetIdentity", (request) =>
-      forgetIdentity(context, request),
+    ForgetIdentity: unary(
+      context,
+      "GalleryService/ForgetIdentity",
+      (request, call) => forgetIdentity(context, request, call),
     ),
   };
 }
