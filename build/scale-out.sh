@@ -75,8 +75,19 @@ start_milvus() {
 
 milvus_runs() { [ -f "$root/milvus.pid" ] && kill -0 "$(cat "$root/milvus.pid")" 2>/dev/null; }
 
+milvus_port_is_free() {
+  "$venv/bin/python3" -c 'import socket, sys; socket.socket().bind(("127.0.0.1", int(sys.argv[1])))' "$milvus_port" 2>/dev/null
+}
+
 launch_milvus() {
   milvus_runs && return 0
+  # The wheel takes the next port, and says nothing, while connections of a server that was killed hold this one.
+  local waited=0
+  until milvus_port_is_free; do
+    waited=$((waited + 1))
+    [ "$waited" -lt 90 ] || missing "port $milvus_port is taken: REID_MILVUS_PORT names another"
+    sleep 1
+  done
   # Strong reads wait for the next time tick: with the default of 200 ms the suite would mostly wait.
   "$venv/bin/milvus-server" --data "$root/milvus" --proxy-port "$milvus_port" \
     --extra-config proxy.timeTickInterval=20 >"$root/milvus.log" 2>&1 &

@@ -152,7 +152,8 @@ describe("while Milvus", { skip: skipDisturbed }, () => {
       1,
       async ([one]) => {
         const gallery = await one.get("door");
-        await enroll(gallery, ["before"]);
+        const [first] = await enroll(gallery, ["before"]);
+        assert.equal(await nearestInIndex(gallery, "before", first), "before");
         await disturb("milvus-kill");
         const taken: string[] = [];
         for (let i = 0; ; i++)
