@@ -123,12 +123,13 @@ const query = (i: number) =>
     (i % data.queryCount) * DIMENSION,
     ((i % data.queryCount) + 1) * DIMENSION,
   );
+const capturedAtUs = (i: number) => 1_700_000_000_000_000 + i * 1000;
 const enrollment = (i: number) => ({
   entryId: `entry-${String(i).padStart(9, "0")}`,
   identity: `identity-${Math.floor(i / 20)}`,
   cameraId: `camera-${i % cameras}`,
   trackId: `track-${Math.floor(i / 5)}`,
-  capturedAtUs: 1_700_000_000_000_000 + i * 1000,
+  capturedAtUs: capturedAtUs(i),
   expiresAtUs: 4_000_000_000_000_000,
   feature: row(i),
 });
@@ -276,6 +277,27 @@ try {
     unit: "entries/s",
     note: note(done),
   });
+  // The oldest leave together, as they do when their time is over; after a checkpoint every page is logged whole.
+  await observer.query("CHECKPOINT");
+  const walBefore = await wal();
+  const old = { startUs: capturedAtUs(0), endUs: capturedAtUs(done / 4) };
+  const removed = await cost(async () => {
+    await gallery.deleteEntries({ filter: { captured: old } });
+    await indexed();
+  });
+  rows.push({
+    figure: "WAL of PostgreSQL, an entry that leaves",
+    value: ((await wal()) - walBefore) / (done / 4),
+    unit: "bytes/entry",
+    note: `${done / 4} entries, the oldest, after a checkpoint`,
+  });
+  for (const part of ["server", "postgres", "milvus"] as const)
+    rows.push({
+      figure: `an entry that leaves, CPU of ${part}`,
+      value: (removed[part] / (done / 4)) * 1e6,
+      unit: "µs/entry",
+      note: `${done / 4} entries`,
+    });
   await galleries.delete("door");
 } finally {
   clearInterval(counting);
