@@ -435,6 +435,11 @@ export class Store {
         throw new StoreFullError(this.folder, 0, openingBytes, {
           cause: error,
         });
+      // Of the copy's place nobody wants to know: it is the store that takes no writes.
+      if (error instanceof DiskFailedError)
+        throw new StoreReadOnlyError(this.folder, error.facts.cause, {
+          cause: error,
+        });
       throw error instanceof ReidError
         ? error
         : new StoreReadOnlyError(this.folder, String(error), {
