@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, test } from "node:test";
 import { setTimeout as after } from "node:timers/promises";
@@ -9,6 +8,12 @@ import { fileURLToPath } from "node:url";
 import { randomStream } from "#core/random";
 
 import { featureNamed, inFolder, openGalleries } from "../support/galleries.js";
+import {
+  cannotTrace,
+  eventsIn,
+  StoreTrace,
+  straceArguments,
+} from "../support/system-calls.js";
 
 const child = fileURLToPath(
   new URL("../support/enrolling-child.js", import.meta.url),
@@ -79,75 +84,40 @@ describe("gallery killed while enrolling", () => {
     }));
 });
 
-const strace = spawnSync("strace", [
-  "-f",
-  "-e",
-  "trace=none",
-  process.execPath,
-  "-e",
-  "0",
-]);
-const cannotTrace =
-  strace.error !== undefined
-    ? "strace is missing: install it to see the flush"
-    : strace.status !== 0
-      ? `strace cannot trace here: ${strace.stderr.toString().split("\n")[0]}`
-      : false;
-
 describe("gallery under strace", { skip: cannotTrace }, () => {
   test("flushes the store to disk before each acknowledgement", () =>
     inFolder(async (folder) => {
       const trace = join(folder, "trace");
-      const calls =
-        "openat,fdatasync,fsync,msync,write,writev,pwrite64,pwritev";
       const run = spawnSync(
         "strace",
-        [
-          "-f",
-          "-y",
-          "-s",
-          "200",
-          "-o",
-          trace,
-          "-e",
-          `trace=${calls}`,
-          process.execPath,
-          child,
-          join(folder, "data"),
-          "0",
-          "10",
-        ],
+        straceArguments(trace, [
+          ...[process.execPath, child],
+          ...[join(folder, "data"), "0", "10"],
+        ]),
         { encoding: "utf8" },
       );
       assert.equal(run.status, 0, run.stderr);
-      // LMDB writes the pages, flushes them, and then writes its root through a descriptor opened with
-      // O_DSYNC: the commit is on disk when that write returns.
-      let rootDescriptor = "";
-      let unflushed = false;
+      const store = new StoreTrace();
+      let flushed = "";
       let commits = 0;
       let acknowledgements = 0;
-      for (const line of (await readFile(trace, "utf8")).split("\n")) {
-        const ofStore = line.includes("/store/data.mdb");
-        if (ofStore && line.includes("O_DSYNC"))
-          rootDescriptor = / = (\d+)/.exec(line)?.[1] ?? "";
-        const [, descriptor] =
-          /(?:pwrite64|pwritev|writev|write)\((\d+)</.exec(line) ?? [];
-        if (ofStore && descriptor === rootDescriptor) {
-          assert.equal(unflushed, false, `root before its pages: ${line}`);
+      for (const event of await eventsIn(trace)) {
+        const transaction = store.take(event);
+        if (transaction !== undefined) {
+          flushed += transaction.bytes.toString("latin1");
           commits++;
-        } else if (ofStore && descriptor !== undefined) unflushed = true;
-        // A call that another thread interrupted ends on a line of its own.
-        if (/fdatasync|fsync|msync/.test(line) && / = 0/.test(line))
-          unflushed = false;
-        if (descriptor === "1" && line.includes('"ack r0-')) {
+        }
+        const { what, call } = event;
+        if (call.descriptor !== 1 || what !== "begins") continue;
+        for (const [, entryId] of call.bytes
+          .toString()
+          .matchAll(/ack (\S+) /g)) {
+          assert.ok(flushed.includes(entryId), `not flushed: ${entryId}`);
           acknowledgements++;
-          assert.equal(unflushed, false, `not flushed: ${line}`);
-          assert.ok(commits > 1, `nothing committed: ${line}`);
-          // Four callers share a commit at most.
-          assert.ok(acknowledgements <= 4 * commits, line);
         }
       }
-      assert.notEqual(rootDescriptor, "");
-      assert.equal(acknowledgements, 40);
+      // Four callers of ten calls share a commit at most; each call is of three entries on average.
+      assert.equal(acknowledgements, 120);
+      assert.ok(commits > 10, `${commits} commits`);
     }));
 });
