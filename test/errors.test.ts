@@ -105,7 +105,7 @@ const samples: readonly core.ReidError[] = [
   new serve.ShuttingDownError(),
   new serve.UnsupportedError("rerank", "leave it out"),
   new inference.CancelledError("queue"),
-  new inference.DeadlineError("decode"),
+  new inference.DeadlineError("queue"),
   new inference.InferenceUnavailableError("a/1", "no worker"),
   new inference.ModelNotFoundError("a"),
   new inference.ModelNotLoadedError("a/1"),

@@ -313,7 +313,7 @@ export class Batcher<Job, Result> {
  * What an aborted signal means: its own reason where that is a failure of ours, the deadline where it is a
  * timeout, else the caller's cancellation.
  *
- * @param stage  where the work was: queue, decode, encoder, search, commit
+ * @param stage  where the work was: queue, encoder, sequence, search or commit
  */
 export function abortError(
   signal: AbortSignal | undefined,

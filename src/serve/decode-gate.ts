@@ -42,11 +42,11 @@ export class DecodeGate {
 
   #enter(pixels: number, signal: AbortSignal | undefined): Promise<void> {
     if (signal?.aborted === true)
-      return Promise.reject(abortError(signal, "decode"));
+      return Promise.reject(abortError(signal, "queue"));
     return new Promise((resolve, reject) => {
       const onAbort = () => {
         this.#queue.splice(this.#queue.indexOf(waiting), 1);
-        reject(abortError(signal, "decode"));
+        reject(abortError(signal, "queue"));
         this.#admit();
       };
       const waiting: Waiting = {
