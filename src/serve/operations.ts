@@ -169,17 +169,20 @@ export class OperationLog {
 
   /** All of them, newest first. */
   list(): readonly Operation[] {
-    return [...this.#operations.values()].sort(
-      (a, b) =>
-        b.createdAtMs - a.createdAtMs ||
-        (a.operationId < b.operationId ? -1 : 1),
-    );
+    return [...this.#operations.values()]
+      .filter((operation) => !this.#isOld(operation))
+      .sort(
+        (a, b) =>
+          b.createdAtMs - a.createdAtMs ||
+          (a.operationId < b.operationId ? -1 : 1),
+      );
   }
 
   /** @throws {OperationNotFoundError} */
   get(operationId: string): Operation {
     const operation = this.#operations.get(operationId);
-    if (operation === undefined) throw new OperationNotFoundError(operationId);
+    if (operation === undefined || this.#isOld(operation))
+      throw new OperationNotFoundError(operationId);
     return operation;
   }
 
@@ -279,14 +282,27 @@ export class OperationLog {
   }
 
   async #read(): Promise<void> {
-    const { clock } = this.#options;
-    const old: string[] = [];
-    for (const value of await this.#table.read()) {
-      const finishedAtMs = value.finishedAtMs ?? clock.now();
-      if (clock.now() - finishedAtMs > KEPT_MS) old.push(value.operationId);
-      else this.#operations.set(value.operationId, value);
-    }
-    if (old.length > 0) await this.#table.remove(old);
+    for (const value of await this.#table.read())
+      this.#operations.set(value.operationId, value);
+    await this.#forgetOld();
+  }
+
+  /** Removes what nobody is told of any more. */
+  async #forgetOld(): Promise<void> {
+    const old = [...this.#operations.values()]
+      .filter((operation) => this.#isOld(operation))
+      .map(({ operationId }) => operationId);
+    if (old.length === 0) return;
+    await this.#table.remove(old);
+    for (const id of old) this.#operations.delete(id);
+  }
+
+  /** Whether it ended too long ago to be remembered. */
+  #isOld({ finishedAtMs }: Operation): boolean {
+    return (
+      finishedAtMs !== undefined &&
+      this.#options.clock.now() - finishedAtMs > KEPT_MS
+    );
   }
 
   #run(operationId: string, work: OperationWork): void {
@@ -329,6 +345,9 @@ export class OperationLog {
       this.#set({ ...this.get(operationId), ...end, finishedAtMs });
       log.error("operation's end could not be stored", { operationId, error });
     }
+    await this.#forgetOld().catch((error: unknown) => {
+      log.warn("old operations stay in the store for now", { error });
+    });
   }
 
   #report(operationId: string, doneCount: number, totalCount: number): void {
