@@ -3,6 +3,7 @@ import { idMaker } from "#core/ids";
 import type { Gallery } from "#index/galleries";
 import type { Enrollment, GalleryDescription } from "#index/gallery-types";
 import type { KeepResponse } from "#index/request-log";
+import type { Priority } from "../batcher.js";
 import { attempt } from "../crop-requests.js";
 import { FieldInvalidError } from "../errors.js";
 import {
@@ -20,7 +21,7 @@ import {
   type Decision,
   type Identification,
 } from "../identification.js";
-import { priorityFrom } from "../requests.js";
+import { modelFrom, priorityFrom } from "../requests.js";
 import type { Call } from "./call.js";
 import type { ServiceContext } from "./context.js";
 import { serviceDefinition } from "./definitions.js";
@@ -32,7 +33,7 @@ import {
 } from "./enroll-items.js";
 import { countEnrolled } from "./enroll.js";
 import { identified, openGallery } from "./open-gallery.js";
-import { checkPin, similarityFrom } from "./search-envelope.js";
+import { checkPin, checkSequence, similarityFrom } from "./search-envelope.js";
 
 /** Entries with an identity that a decision looks at. */
 const NEAREST = 100;
@@ -93,8 +94,14 @@ export class Identifier {
     ): Promise<IdentifyResponse> => {
       const gallery = await openGallery(this.#context, name);
       const description = gallery.describe();
-      checkPin(this.#context, request.model, description);
-      const enrollment = await this.#ready(request, { description, call });
+      checkPin(this.#context, envelope.pin, description);
+      const { minSequence, priority } = envelope;
+      await checkSequence(gallery, minSequence);
+      const enrollment = await this.#ready(request, {
+        description,
+        call,
+        priority,
+      });
       const { signal } = call;
       const question = {
         gallery,
@@ -120,9 +127,13 @@ export class Identifier {
 
   async #ready(
     request: IdentifyRequest__Output,
-    of: { readonly description: GalleryDescription; readonly call: Call },
+    of: {
+      readonly description: GalleryDescription;
+      readonly call: Call;
+      readonly priority: Priority;
+    },
   ): Promise<Enrollment> {
-    const { description, call } = of;
+    const { description, call, priority } = of;
     const parsed = attempt(() =>
       parseEnrollment(
         this.#context,
@@ -142,7 +153,7 @@ export class Identifier {
       [parsed],
       description,
       {
-        priority: priorityFrom(request.priority),
+        priority,
         signal: call.signal,
         remainingMs: finite(call.remainingMs()),
         origin: "identify",
@@ -257,6 +268,8 @@ function envelopeFrom(
     candidates: wholeIn(request.candidates, "candidates", CANDIDATES, 5),
     enrolling: wordFrom(request.enroll, "enroll", "ENROLL_POLICY", enrolling),
     minSequence: sequenceFrom(request.minSequence),
+    priority: priorityFrom(request.priority),
+    pin: modelFrom(request.model),
   };
 }
 

@@ -1,4 +1,5 @@
 import { ModelMismatchError } from "#index/errors";
+import type { Gallery } from "#index/galleries";
 import type { GalleryDescription, GroupOptions } from "#index/gallery-types";
 import { indexKinds } from "#index/index-kinds";
 import { isLargeView, viewFrom } from "../entries.js";
@@ -6,7 +7,6 @@ import { FieldInvalidError } from "../errors.js";
 import { numberIn, sequenceFrom, wholeIn, wordFrom } from "../fields.js";
 import { filterFrom, type FilterBudget } from "../filters.js";
 import type { KReciprocal__Output } from "../generated/reid/v1/KReciprocal.js";
-import type { ModelVersion__Output } from "../generated/reid/v1/ModelVersion.js";
 import type { SearchRequest__Output } from "../generated/reid/v1/SearchRequest.js";
 import {
   modelFrom,
@@ -14,6 +14,7 @@ import {
   requireBatch,
   requireFewValuesIn,
 } from "../requests.js";
+import type { ModelReference } from "../registry.js";
 import type { RerankSettings } from "../reranking.js";
 import type { ServiceContext } from "./context.js";
 
@@ -79,6 +80,7 @@ export function envelopeFrom(
     group,
     rerank,
     priority: priorityFrom(request.priority),
+    pin: modelFrom(request.model),
     search: {
       mode,
       freshness,
@@ -100,10 +102,9 @@ export function similarityFrom(value: number | undefined): number | undefined {
 /** @throws {ModelMismatchError} the pinned version is not the gallery's */
 export function checkPin(
   context: ServiceContext,
-  model: ModelVersion__Output | null,
+  pin: ModelReference | undefined,
   gallery: GalleryDescription,
 ): void {
-  const pin = modelFrom(model);
   if (pin === undefined) return;
   const name = pin.name === "" ? context.registry.defaultModel : pin.name;
   const version = pin.version === 0 ? gallery.model.version : pin.version;
@@ -113,6 +114,19 @@ export function checkPin(
       `${gallery.model.name}/${gallery.model.version}`,
       `${name}/${version}`,
     );
+}
+
+/**
+ * Fails at once where a write is asked for that there has not been: no item is looked at, no crop is embedded.
+ *
+ * @throws {SequenceAheadError}
+ */
+export async function checkSequence(
+  gallery: Gallery,
+  minSequence: number | undefined = 0,
+): Promise<void> {
+  if (minSequence > 0)
+    await gallery.search({ queries: new Float32Array(), k: 1, minSequence });
 }
 
 /** @throws {FieldInvalidError} an effort where the index has none */

@@ -23,6 +23,7 @@ import { openGallery } from "./open-gallery.js";
 import {
   checkEffort,
   checkPin,
+  checkSequence,
   envelopeFrom,
   type SearchEnvelope,
 } from "./search-envelope.js";
@@ -56,8 +57,9 @@ async function search(
   const envelope = envelopeFrom(context, request, budget);
   const gallery = await openGallery(context, request.gallery);
   const description = gallery.describe();
-  checkPin(context, request.model, description);
+  checkPin(context, envelope.pin, description);
   checkEffort(envelope.effort, description);
+  await checkSequence(gallery, envelope.search.minSequence);
   const parsed = await Promise.all(
     request.queries.map((query, i) =>
       attemptAsync(() =>
