@@ -34,7 +34,9 @@ export async function listEntries(
     new FilterBudget(limits.filterValues),
   );
   const bound = ["entries", request.gallery, view, filter ?? null];
-  const maximum = isLargeView(view) ? limits.largeHits : limits.pageSize;
+  const maximum = isLargeView(view)
+    ? Math.min(limits.largeHits, limits.pageSize)
+    : limits.pageSize;
   const page = context.pages.read(request, bound, maximum);
   const gallery = await openGallery(context, request.gallery);
   const { model } = gallery.describe();
