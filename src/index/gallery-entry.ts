@@ -10,9 +10,11 @@ import type { RankedRows } from "./gallery-search.js";
 import type {
   Entry,
   EntryView,
+  Hit,
   QueryHits,
   SearchRequest,
 } from "./gallery-types.js";
+import { Turns } from "./turns.js";
 
 /** Where entries are stored. */
 export type EntrySource = { readonly tables: GalleryTables } & Pick<
@@ -45,24 +47,29 @@ export function entryOf(
   };
 }
 
-/** What a search found, as it answers. @returns [Q] */
+/** Hits made in one turn of the main thread. */
+const hitsAtOnce = 256;
+
+/** What a search found, as it answers, made in turns. @returns [Q] */
 export async function hitsOf(
   found: readonly RankedRows[],
   { view = "basic", withFeatures = false }: SearchRequest,
   source: EntrySource & { readonly index: GalleryIndex },
 ): Promise<readonly QueryHits[]> {
   const results: QueryHits[] = [];
+  const turns = new Turns(hitsAtOnce);
   for (const { rows, exact } of found) {
-    const hits = rows.map(({ row, similarity }) => ({
-      entry: entryOf(row, view, source),
-      similarity,
-    }));
-    const ids = Float64Array.from(rows, ({ row }) => row.featureId);
-    results.push(
-      withFeatures
-        ? { hits, exact, features: await enrolledFeatures(ids, source) }
-        : { hits, exact },
-    );
+    const hits: Hit[] = [];
+    for (const { row, similarity } of rows) {
+      hits.push({ entry: entryOf(row, view, source), similarity });
+      if (turns.isOver) await turns.next();
+    }
+    if (!withFeatures) results.push({ hits, exact });
+    else {
+      const ids = Float64Array.from(rows, ({ row }) => row.featureId);
+      const features = await enrolledFeatures(ids, source);
+      results.push({ hits, exact, features });
+    }
   }
   return results;
 }

@@ -3,6 +3,7 @@ import { setTimeout } from "node:timers/promises";
 import { Arrivals } from "./arrivals.js";
 import { indexKinds, type IndexSpec } from "./index-kinds.js";
 import { trainIfReady } from "./index-training.js";
+import { Turns } from "./turns.js";
 import type {
   IndexFacts,
   IndexSearchOptions,
@@ -28,6 +29,9 @@ export interface FoundSet {
   /** As {@link Neighbours.error}: 0 where the similarities are those of the features. */
   readonly error: number;
 }
+
+/** Hits of index and tail that are put in one order in one turn of the main thread; those of one query at least. */
+const mergedAtOnce = 4096;
 
 /** How many entries move at once: a deletion waits for them, searches do not. */
 const movedAtOnce = 64;
@@ -208,8 +212,11 @@ export class GalleryIndex {
         : undefined;
     const neighbours = await main.search(queries, options);
     const found: Found[] = [];
-    for (let q = 0; q < queries.length / main.dimension; q++)
+    const turns = new Turns(mergedAtOnce);
+    for (let q = 0; q < queries.length / main.dimension; q++) {
       found.push(merge(options.k, q, tail, neighbours));
+      if (turns.count(options.k)) await turns.next();
+    }
     return { queries: found, exact: neighbours.exact, error: neighbours.error };
   }
 
@@ -341,18 +348,25 @@ function merge(
   tail: Neighbours | undefined,
   main: Neighbours,
 ): Found {
-  const ids: number[] = [];
-  const similarities: number[] = [];
-  const seen = new Set<number>();
   let t = q * k;
   let m = q * k;
   const end = (q + 1) * k;
+  if (tail === undefined) {
+    const short = main.ids.subarray(m, end).indexOf(-1);
+    const last = short < 0 ? end : m + short;
+    return {
+      ids: [...main.ids.subarray(m, last)],
+      similarities: [...main.similarities.subarray(m, last)],
+    };
+  }
+  const ids: number[] = [];
+  const similarities: number[] = [];
+  const seen = new Set<number>();
   while (ids.length < k) {
-    const a = tail !== undefined && t < end ? tail.similarities[t] : -Infinity;
+    const a = t < end ? tail.similarities[t] : -Infinity;
     const b = m < end ? main.similarities[m] : -Infinity;
-    const fromTail =
-      a > b || (a === b && tail !== undefined && t < end && m >= end);
-    const id = fromTail ? (tail?.ids[t] ?? -1) : m < end ? main.ids[m] : -1;
+    const fromTail = a > b || (a === b && t < end && m >= end);
+    const id = fromTail ? tail.ids[t] : m < end ? main.ids[m] : -1;
     if (fromTail) t++;
     else m++;
     if (id < 0) break;

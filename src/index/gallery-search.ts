@@ -7,6 +7,7 @@ import { isScanBetter } from "./filter-plan.js";
 import { compileFilter, type CompiledFilter } from "./filter-walk.js";
 import { isLossy } from "./index-kinds.js";
 import { oversampled, remeasure, type FeatureSource } from "./remeasure.js";
+import { Turns } from "./turns.js";
 
 /** Entries found for one query. */
 export interface RankedRows {
@@ -27,30 +28,58 @@ export interface SearchScope {
 
 // Hits fetched beyond k, to see whether the k-th ties with those behind it.
 const beyond = 8;
+/** Hits ranked in one turn of the main thread. */
+const rankedAtOnce = 1024;
 
 interface Pass {
   readonly filter: CompiledFilter;
   readonly mode: "index" | "exact";
 }
 
-/** Rows by falling similarity, ties by entry id, at most k, none below the least similarity. */
-function rank(
+/** Rows of one query by falling similarity, ties by entry id, at most k, none below the least similarity. */
+async function rank(
   rows: GalleryRows,
   { ids, similarities }: Found,
-  { k, minSimilarity = -Infinity }: SearchRequest,
-): RankedRows["rows"] {
+  {
+    request,
+    turns,
+  }: { readonly request: SearchRequest; readonly turns: Turns },
+): Promise<RankedRows["rows"]> {
+  const { k, minSimilarity = -Infinity } = request;
   const ranked: { row: Row; similarity: number }[] = [];
-  ids.forEach((id, i) => {
+  let isTied = false;
+  for (const [i, id] of ids.entries()) {
     const row = rows.at(id);
     if (row !== undefined) ranked.push({ row, similarity: similarities[i] });
-  });
-  ranked.sort(
-    (a, b) =>
-      b.similarity - a.similarity || compareIds(a.row.entryId, b.row.entryId),
-  );
+    isTied ||= i > 0 && similarities[i] === similarities[i - 1];
+    if (turns.isOver) await turns.next();
+  }
+  // They come by falling similarity: only ties change places.
+  if (isTied)
+    ranked.sort(
+      (a, b) =>
+        b.similarity - a.similarity || compareIds(a.row.entryId, b.row.entryId),
+    );
   return ranked
     .slice(0, k)
     .filter(({ similarity }) => similarity >= minSimilarity);
+}
+
+/** Ranks what was found for each query, in turns. @returns [Q] */
+async function rankAll<Query extends Found>(
+  rows: GalleryRows,
+  queries: readonly Query[],
+  request: SearchRequest,
+  isExact: (query: Query) => boolean,
+): Promise<RankedRows[]> {
+  const turns = new Turns(rankedAtOnce);
+  const ranked: RankedRows[] = [];
+  for (const query of queries)
+    ranked.push({
+      rows: await rank(rows, query, { request, turns }),
+      exact: isExact(query),
+    });
+  return ranked;
 }
 
 /** Whether entries behind the last one found could have the k-th similarity too. */
@@ -105,20 +134,19 @@ async function searchGroup(
         fetched = Math.min(fetched * oversampled, survivors);
         continue;
       }
-      return measured.map((query) => ({
-        rows: rank(rows, query, request),
-        exact: exact && query.isCertain,
-      }));
+      return rankAll(
+        rows,
+        measured,
+        request,
+        (query) => exact && query.isCertain,
+      );
     }
     const tied = found.queries.some((query) => isCutInTie(query, k));
     if (tied && fetched < survivors) {
       fetched = Math.min(fetched * 2, survivors);
       continue;
     }
-    return found.queries.map((query) => ({
-      rows: rank(rows, query, request),
-      exact,
-    }));
+    return rankAll(rows, found.queries, request, () => exact);
   }
 }
 

@@ -3,9 +3,10 @@ import { describe, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { compileFilter } from "#index/filter-walk";
 import { GalleryDraft } from "#index/gallery-draft";
+import { hitsOf } from "#index/gallery-entry";
 import { listRows } from "#index/gallery-listing";
 import type { GalleryRecord } from "#index/gallery-records";
-import { GalleryRows } from "#index/gallery-rows";
+import { GalleryRows, type Row } from "#index/gallery-rows";
 
 const count = 100_000;
 /** A time at which every second entry is over. */
@@ -114,4 +115,27 @@ describe("a walk over 100,000 entries", () => {
       assert.equal(hit, what.startsWith("List") ? 0 : count / 2);
       assert.ok(turns >= Math.floor(count / rowsATurn), `${turns} turns`);
     });
+});
+
+describe("the hits of a search", () => {
+  test("are made in turns", async () => {
+    const found = Array.from({ length: count }, (_, i) => ({
+      row: rows.at(i + 1) as Row,
+      similarity: 1,
+    }));
+    // Without features and crops nothing is read from the store.
+    const source = {} as Parameters<typeof hitsOf>[2];
+    const request = { queries: new Float32Array(2), k: count };
+    let hits = 0;
+    const turns = await turnsOf(async () => {
+      const [made] = await hitsOf(
+        [{ rows: found, exact: true }],
+        request,
+        source,
+      );
+      hits = made.hits.length;
+    });
+    assert.equal(hits, count);
+    assert.ok(turns >= Math.floor(count / 1024), `${turns} turns`);
+  });
 });
