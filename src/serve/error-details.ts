@@ -1,3 +1,5 @@
+import { concat, lengthDelimited, varint } from "./protobuf-bytes.js";
+
 /** A protobuf field of an outgoing detail: text, a number, or messages below it. */
 type Value = string | number | readonly Fields[];
 type Fields = Readonly<Record<number, Value | undefined>>;
@@ -105,23 +107,4 @@ function encodeFields(fields: Fields): Uint8Array {
         parts.push(lengthDelimited(number, encodeFields(item)));
   }
   return concat(parts);
-}
-
-function lengthDelimited(field: number, bytes: Uint8Array): Uint8Array {
-  return concat([varint(field * 8 + 2), varint(bytes.length), bytes]);
-}
-
-function varint(value: number): Uint8Array {
-  const bytes: number[] = [];
-  let rest = value;
-  while (rest >= 128) {
-    bytes.push((rest % 128) + 128);
-    rest = Math.floor(rest / 128);
-  }
-  bytes.push(rest);
-  return Uint8Array.from(bytes);
-}
-
-function concat(parts: readonly Uint8Array[]): Uint8Array {
-  return new Uint8Array(Buffer.concat(parts));
 }

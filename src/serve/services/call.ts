@@ -62,7 +62,7 @@ type AnyCall = AuthenticatedCall &
 /**
  * Wraps a unary handler: permission, deadline, cancellation, metadata, status with details, metrics.
  *
- * @param handler  answers, or throws a ReidError that becomes the call's status
+ * @param handler  answers with a message or its bytes, or throws a ReidError that becomes the call's status
  */
 export function unary<Name extends RpcName, Response extends object>(
   context: ServiceContext,
@@ -70,7 +70,7 @@ export function unary<Name extends RpcName, Response extends object>(
   handler: (
     request: RpcRequest<Name>,
     call: Call,
-  ) => Promise<Response> | Response,
+  ) => Promise<Response | Buffer> | Response,
 ): handleUnaryCall<RpcRequest<Name>, Response> {
   return (grpcCall, callback) => {
     const call = openCall(context, name, grpcCall, {
@@ -81,7 +81,9 @@ export function unary<Name extends RpcName, Response extends object>(
     const run = async () => {
       const response = await handler(grpcCall.request, call);
       if (call.signal.aborted) throw abortReason(call.signal, name);
-      const bytes = serializeResponse(name, response);
+      const bytes = Buffer.isBuffer(response)
+        ? response
+        : serializeResponse(name, response);
       const { responseBytes } = context.config.limits;
       if (bytes.length > responseBytes)
         throw new MessageTooLargeError(bytes.length, responseBytes);

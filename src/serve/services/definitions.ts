@@ -1,5 +1,9 @@
 import type { MethodDefinition, ServiceDefinition } from "@grpc/grpc-js";
-import { loadSync, type PackageDefinition } from "@grpc/proto-loader";
+import {
+  loadSync,
+  type MessageTypeDefinition,
+  type PackageDefinition,
+} from "@grpc/proto-loader";
 import {
   messageOptions,
   protoFiles,
@@ -19,6 +23,15 @@ export function serializeResponse(name: RpcName, response: object): Buffer {
   const [service, rpc] = name.split("/");
   const methods = packageDefinition[`reid.v1.${service}`] as ServiceDefinition;
   return methods[rpc].responseSerialize(response);
+}
+
+/** A message as it is sent: by its name in `reid.v1`. */
+export function serializeMessage(name: string, message: object): Buffer {
+  const type = packageDefinition[`reid.v1.${name}`] as MessageTypeDefinition<
+    object,
+    object
+  >;
+  return type.serialize(message);
 }
 
 /** A service whose handlers answer with bytes: `unary` has serialized them to see how many they are. */

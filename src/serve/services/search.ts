@@ -1,17 +1,12 @@
 import { ReidError } from "#core/errors";
 import { hasConditions } from "#index/filter-walk";
 import type { Gallery } from "#index/galleries";
-import { groupByIdentity } from "#index/gallery-groups";
 import type { GalleryDescription } from "#index/gallery-types";
 import { indexKinds } from "#index/index-kinds";
 import { attemptAsync, pixelsField } from "../crop-requests.js";
-import { entryToWire } from "../entries.js";
-import { featureToWire } from "../features.js";
 import { FilterBudget } from "../filters.js";
-import type { Hit } from "../generated/reid/v1/Hit.js";
 import type { SearchRequest__Output } from "../generated/reid/v1/SearchRequest.js";
 import type { SearchResponse } from "../generated/reid/v1/SearchResponse.js";
-import type { SearchResult } from "../generated/reid/v1/SearchResult.js";
 import type { SearchServiceHandlers } from "../generated/reid/v1/SearchService.js";
 import { itemField } from "../requests.js";
 import { failureFrom } from "../status.js";
@@ -34,13 +29,16 @@ import {
   type ReadyQuery,
 } from "./search-queries.js";
 import { rank, type RankedHits, type Ranking } from "./search-ranking.js";
+import { searchResponse, type Answer } from "./search-response.js";
 
 /** Handlers of SearchService. */
 export function searchService(context: ServiceContext): SearchServiceHandlers {
   const identifier = new Identifier(context);
   return {
-    Search: unary(context, "SearchService/Search", (request, call) =>
-      search(context, request, call),
+    Search: unary<"SearchService/Search", SearchResponse>(
+      context,
+      "SearchService/Search",
+      (request, call) => search(context, request, call),
     ),
     Identify: unary(context, "SearchService/Identify", (request, call) =>
       identifier.identify(request, call),
@@ -52,7 +50,7 @@ async function search(
   context: ServiceContext,
   request: SearchRequest__Output,
   call: Call,
-): Promise<SearchResponse> {
+): Promise<Buffer> {
   const budget = new FilterBudget(context.config.limits.filterValues);
   const envelope = envelopeFrom(context, request, budget);
   const gallery = await openGallery(context, request.gallery);
@@ -100,25 +98,17 @@ async function search(
     durationMs: context.clock.monotonic() - started,
   });
   let next = 0;
-  const results: SearchResult[] = [];
-  for (const [i, one] of ready.entries()) {
+  const answers = ready.map((one, i): Answer => {
     const { queryId } = request.queries[i];
-    results.push(
-      one instanceof ReidError
-        ? { queryId, error: failureOf(context, one, { item: parsed[i], i }) }
-        : await resultFrom(outcome.results[next++], {
-            queryId,
-            one,
-            description,
-            envelope,
-          }),
-    );
-  }
-  return {
-    results,
-    model: { name: model.name, version: model.version },
-    sequence: String(outcome.sequence),
-  };
+    return one instanceof ReidError
+      ? { queryId, error: failureOf(context, one, { item: parsed[i], i }) }
+      : { queryId, found: outcome.results[next++], feature: one.feature };
+  });
+  return searchResponse(answers, {
+    model,
+    envelope,
+    sequence: outcome.sequence,
+  });
 }
 
 function failureOf(
@@ -175,46 +165,4 @@ function record(
     mode: isFallback ? "fallback" : mode,
     filtered: String(isFiltered),
   });
-}
-
-async function resultFrom(
-  found: RankedHits,
-  of: {
-    readonly queryId: string;
-    readonly one: ReadyQuery;
-    readonly description: GalleryDescription;
-    readonly envelope: SearchEnvelope;
-  },
-): Promise<SearchResult> {
-  const { model } = of.description;
-  const { k, group, view } = of.envelope;
-  const toWire = ({
-    entry,
-    similarity,
-    rerankDistance,
-  }: RankedHits["hits"][number]): Hit => ({
-    entry: entryToWire(entry, model),
-    similarity,
-    ...(rerankDistance === undefined ? {} : { rerankDistance }),
-  });
-  const shared = {
-    queryId: of.queryId,
-    exact: found.exact,
-    feature:
-      view === "feature" ? featureToWire(of.one.feature, model, "f32le") : null,
-  };
-  if (group === undefined) return { ...shared, hits: found.hits.map(toWire) };
-  const identityOf = ({ entry }: RankedHits["hits"][number]) => entry.identity;
-  const groups = await groupByIdentity(found.hits, identityOf, {
-    ...group,
-    k,
-  });
-  return {
-    ...shared,
-    identities: groups.map(({ identity, hits }) => ({
-      identity,
-      similarity: hits[0].similarity,
-      hits: hits.map(toWire),
-    })),
-  };
 }
