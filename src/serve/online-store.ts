@@ -154,6 +154,12 @@ export class MemoryStore {
   }
 }
 
+/** Makes the memories' tables while the disk takes writes: forgetting looks into them where no online mode runs, too. */
+export function makeMemoryTables(store: Store): void {
+  store.table("memory-rows", "data");
+  store.table("memory-clusterings", "data");
+}
+
 /** Stored rows decoded in one turn of the main thread. */
 const DECODED_AT_ONCE = 64;
 

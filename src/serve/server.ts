@@ -35,6 +35,7 @@ import { EXTERNAL_MODEL } from "./gallery-requests.js";
 import { InferencePool, planWorkers } from "./inference-pool.js";
 import { Inference } from "./inference.js";
 import { OnlineMode } from "./online.js";
+import { makeMemoryTables } from "./online-store.js";
 import { OperationLog } from "./operations.js";
 import { packageVersion } from "./package-version.js";
 import { Pages } from "./pages.js";
@@ -212,6 +213,7 @@ async function openParts(
   });
   closers.push(() => store.close());
   closers.push(observeStore(store, telemetry));
+  makeMemoryTables(store);
   const { inference: settings } = config;
   const plan = planWorkers(settings.workers, settings.threadsPerWorker);
   const pool = new InferencePool({

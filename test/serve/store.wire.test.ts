@@ -4,7 +4,8 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { connect, type Client } from "#cli/client";
+import type { ServiceError } from "@grpc/grpc-js";
+import { connect, errorFromCall, type Client } from "#cli/client";
 import { watchHealth } from "../support/health-client.js";
 import { mainModule, readyAddress } from "../support/server-process.js";
 import { writeTinyBundle } from "../support/tiny-bundle.js";
@@ -28,6 +29,19 @@ const enroll = ({ GalleryService }: Client, entryId: string) =>
   GalleryService.Enroll({
     gallery: "g",
     enrollments: [{ feature: unitFeature(1), entry: { entryId } }],
+  });
+
+/** One enrolment on a stream, to its end. */
+const streamEnroll = (client: Client) =>
+  new Promise<void>((resolve, reject) => {
+    const stream = client.streamEnroll();
+    stream.on("error", (error: ServiceError) => reject(errorFromCall(error)));
+    stream.on("end", resolve).on("data", () => undefined);
+    stream.write({ open: { gallery: "g" } });
+    stream.write({
+      enrollment: { correlationId: "1", item: { feature: unitFeature(1) } },
+    });
+    stream.end();
   });
 
 /** A server that wants a megabyte left on a disk whose free bytes the test says. */
@@ -106,9 +120,36 @@ describe(
         const errors = await Promise.all(
           [
             enroll(client, "f"),
+            streamEnroll(client),
             GalleryService.CreateGallery({ gallery: { name: "h" } }),
-            GalleryService.DeleteGallery({ gallery: "g" }),
+            GalleryService.UpdateGallery({
+              gallery: { name: "g", tags: { hall: "1" } },
+              updateMask: { paths: ["tags"] },
+            }),
+            GalleryService.UpdateEntries({
+              gallery: "g",
+              selector: { entryIds: ["e"] },
+              entry: { identity: "p" },
+              updateMask: { paths: ["identity"] },
+            }),
+            GalleryService.DeleteEntries({
+              gallery: "g",
+              selector: { entryIds: ["e"] },
+            }),
+            GalleryService.ForgetIdentity({ identity: "p" }),
+            client.SearchService.Identify({
+              gallery: "g",
+              feature: unitFeature(9),
+              enroll: "ENROLL_POLICY_NEW",
+            }),
           ].map((write) => refused(write, "STORE_READ_ONLY")),
+        );
+        // Alone: until it fails, the gallery is on its way out.
+        errors.push(
+          await refused(
+            GalleryService.DeleteGallery({ gallery: "g" }),
+            "STORE_READ_ONLY",
+          ),
         );
         for (const error of errors) {
           assert.equal(error.kind, "failed-precondition");
