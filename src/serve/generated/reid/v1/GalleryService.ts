@@ -38,8 +38,8 @@ export interface GalleryServiceClient extends grpc.Client {
   /**
    * Makes a gallery on one model version.
    * Role: admin; deadline 10 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_EXISTS, MODEL_NOT_FOUND, NO_ACTIVE_MODEL,
-   * MODEL_INCOMPATIBLE, REQUEST_ID_REUSED, STORE_FULL, STORE_READ_ONLY.
+   * Errors: FIELD_INVALID, UNSUPPORTED, GALLERY_EXISTS, GALLERY_LIMIT, MODEL_NOT_FOUND,
+   * NO_ACTIVE_MODEL, MODEL_INCOMPATIBLE, REQUEST_ID_REUSED, STORE_FULL, STORE_READ_ONLY.
    */
   CreateGallery(argument: _reid_v1_CreateGalleryRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_CreateGalleryResponse__Output>): grpc.ClientUnaryCall;
   CreateGallery(argument: _reid_v1_CreateGalleryRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_reid_v1_CreateGalleryResponse__Output>): grpc.ClientUnaryCall;
@@ -48,8 +48,8 @@ export interface GalleryServiceClient extends grpc.Client {
   /**
    * Makes a gallery on one model version.
    * Role: admin; deadline 10 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_EXISTS, MODEL_NOT_FOUND, NO_ACTIVE_MODEL,
-   * MODEL_INCOMPATIBLE, REQUEST_ID_REUSED, STORE_FULL, STORE_READ_ONLY.
+   * Errors: FIELD_INVALID, UNSUPPORTED, GALLERY_EXISTS, GALLERY_LIMIT, MODEL_NOT_FOUND,
+   * NO_ACTIVE_MODEL, MODEL_INCOMPATIBLE, REQUEST_ID_REUSED, STORE_FULL, STORE_READ_ONLY.
    */
   createGallery(argument: _reid_v1_CreateGalleryRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_CreateGalleryResponse__Output>): grpc.ClientUnaryCall;
   createGallery(argument: _reid_v1_CreateGalleryRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_reid_v1_CreateGalleryResponse__Output>): grpc.ClientUnaryCall;
@@ -59,7 +59,8 @@ export interface GalleryServiceClient extends grpc.Client {
   /**
    * By ids, identity or filter; deleting what is not there is no error.
    * Role: writer; deadline 30 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, FILTER_EMPTY, GALLERY_BUSY, STORE_READ_ONLY.
+   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, FILTER_EMPTY, GALLERY_BUSY, STORE_FULL,
+   * STORE_READ_ONLY.
    */
   DeleteEntries(argument: _reid_v1_DeleteEntriesRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_DeleteEntriesResponse__Output>): grpc.ClientUnaryCall;
   DeleteEntries(argument: _reid_v1_DeleteEntriesRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_reid_v1_DeleteEntriesResponse__Output>): grpc.ClientUnaryCall;
@@ -68,7 +69,8 @@ export interface GalleryServiceClient extends grpc.Client {
   /**
    * By ids, identity or filter; deleting what is not there is no error.
    * Role: writer; deadline 30 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, FILTER_EMPTY, GALLERY_BUSY, STORE_READ_ONLY.
+   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, FILTER_EMPTY, GALLERY_BUSY, STORE_FULL,
+   * STORE_READ_ONLY.
    */
   deleteEntries(argument: _reid_v1_DeleteEntriesRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_DeleteEntriesResponse__Output>): grpc.ClientUnaryCall;
   deleteEntries(argument: _reid_v1_DeleteEntriesRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_reid_v1_DeleteEntriesResponse__Output>): grpc.ClientUnaryCall;
@@ -78,7 +80,7 @@ export interface GalleryServiceClient extends grpc.Client {
   /**
    * Entries, kept crops, index. Deleting what is not there is `GALLERY_NOT_FOUND`.
    * Role: admin; deadline 30 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_READ_ONLY.
+   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_FULL, STORE_READ_ONLY.
    */
   DeleteGallery(argument: _reid_v1_DeleteGalleryRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_DeleteGalleryResponse__Output>): grpc.ClientUnaryCall;
   DeleteGallery(argument: _reid_v1_DeleteGalleryRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_reid_v1_DeleteGalleryResponse__Output>): grpc.ClientUnaryCall;
@@ -87,7 +89,7 @@ export interface GalleryServiceClient extends grpc.Client {
   /**
    * Entries, kept crops, index. Deleting what is not there is `GALLERY_NOT_FOUND`.
    * Role: admin; deadline 30 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_READ_ONLY.
+   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_FULL, STORE_READ_ONLY.
    */
   deleteGallery(argument: _reid_v1_DeleteGalleryRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_DeleteGalleryResponse__Output>): grpc.ClientUnaryCall;
   deleteGallery(argument: _reid_v1_DeleteGalleryRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_reid_v1_DeleteGalleryResponse__Output>): grpc.ClientUnaryCall;
@@ -100,10 +102,10 @@ export interface GalleryServiceClient extends grpc.Client {
    * legal; an entry replaced gets a new sequence.
    * Role: writer; deadline 10 s where the caller sets none.
    * Errors: FIELD_INVALID, BATCH_TOO_LARGE, GALLERY_NOT_FOUND, GALLERY_BUSY, REQUEST_ID_REUSED,
-   * GALLERY_FULL, STORE_FULL, STORE_READ_ONLY.
-   * Of one enrolment: ENTRY_EXISTS, MODEL_MISMATCH, MODEL_INCOMPATIBLE, OVERLOADED,
-   * FEATURE_FORM, FEATURE_NOT_FINITE, FEATURE_NOT_UNIT, FEATURE_DIMENSION, CROP_EMPTY,
-   * CROP_UNDECODABLE, CROP_TOO_LARGE, CROP_TOO_SMALL, PIXELS_SIZE.
+   * STORE_FULL, STORE_READ_ONLY.
+   * Of one enrolment: ENTRY_EXISTS, MODEL_MISMATCH, MODEL_INCOMPATIBLE, GALLERY_FULL,
+   * OVERLOADED, FEATURE_FORM, FEATURE_NOT_FINITE, FEATURE_NOT_UNIT, FEATURE_DIMENSION,
+   * CROP_EMPTY, CROP_UNDECODABLE, CROP_TOO_LARGE, CROP_TOO_SMALL, PIXELS_SIZE.
    */
   Enroll(argument: _reid_v1_EnrollRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_EnrollResponse__Output>): grpc.ClientUnaryCall;
   Enroll(argument: _reid_v1_EnrollRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_reid_v1_EnrollResponse__Output>): grpc.ClientUnaryCall;
@@ -115,10 +117,10 @@ export interface GalleryServiceClient extends grpc.Client {
    * legal; an entry replaced gets a new sequence.
    * Role: writer; deadline 10 s where the caller sets none.
    * Errors: FIELD_INVALID, BATCH_TOO_LARGE, GALLERY_NOT_FOUND, GALLERY_BUSY, REQUEST_ID_REUSED,
-   * GALLERY_FULL, STORE_FULL, STORE_READ_ONLY.
-   * Of one enrolment: ENTRY_EXISTS, MODEL_MISMATCH, MODEL_INCOMPATIBLE, OVERLOADED,
-   * FEATURE_FORM, FEATURE_NOT_FINITE, FEATURE_NOT_UNIT, FEATURE_DIMENSION, CROP_EMPTY,
-   * CROP_UNDECODABLE, CROP_TOO_LARGE, CROP_TOO_SMALL, PIXELS_SIZE.
+   * STORE_FULL, STORE_READ_ONLY.
+   * Of one enrolment: ENTRY_EXISTS, MODEL_MISMATCH, MODEL_INCOMPATIBLE, GALLERY_FULL,
+   * OVERLOADED, FEATURE_FORM, FEATURE_NOT_FINITE, FEATURE_NOT_UNIT, FEATURE_DIMENSION,
+   * CROP_EMPTY, CROP_UNDECODABLE, CROP_TOO_LARGE, CROP_TOO_SMALL, PIXELS_SIZE.
    */
   enroll(argument: _reid_v1_EnrollRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_EnrollResponse__Output>): grpc.ClientUnaryCall;
   enroll(argument: _reid_v1_EnrollRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_reid_v1_EnrollResponse__Output>): grpc.ClientUnaryCall;
@@ -128,7 +130,7 @@ export interface GalleryServiceClient extends grpc.Client {
   /**
    * Privacy erase: gallery, kept crops, memory rows, later restores.
    * Role: admin; deadline 60 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_READ_ONLY.
+   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_FULL, STORE_READ_ONLY.
    */
   ForgetIdentity(argument: _reid_v1_ForgetIdentityRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_ForgetIdentityResponse__Output>): grpc.ClientUnaryCall;
   ForgetIdentity(argument: _reid_v1_ForgetIdentityRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_reid_v1_ForgetIdentityResponse__Output>): grpc.ClientUnaryCall;
@@ -137,7 +139,7 @@ export interface GalleryServiceClient extends grpc.Client {
   /**
    * Privacy erase: gallery, kept crops, memory rows, later restores.
    * Role: admin; deadline 60 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_READ_ONLY.
+   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_FULL, STORE_READ_ONLY.
    */
   forgetIdentity(argument: _reid_v1_ForgetIdentityRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_ForgetIdentityResponse__Output>): grpc.ClientUnaryCall;
   forgetIdentity(argument: _reid_v1_ForgetIdentityRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_reid_v1_ForgetIdentityResponse__Output>): grpc.ClientUnaryCall;
@@ -294,7 +296,8 @@ export interface GalleryServiceClient extends grpc.Client {
   /**
    * A changed `index` is rebuilt beside the old one, as an operation.
    * Role: admin; deadline 10 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_FULL, STORE_READ_ONLY.
+   * Errors: FIELD_INVALID, UNSUPPORTED, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_FULL,
+   * STORE_READ_ONLY.
    */
   UpdateGallery(argument: _reid_v1_UpdateGalleryRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_UpdateGalleryResponse__Output>): grpc.ClientUnaryCall;
   UpdateGallery(argument: _reid_v1_UpdateGalleryRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_reid_v1_UpdateGalleryResponse__Output>): grpc.ClientUnaryCall;
@@ -303,7 +306,8 @@ export interface GalleryServiceClient extends grpc.Client {
   /**
    * A changed `index` is rebuilt beside the old one, as an operation.
    * Role: admin; deadline 10 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_FULL, STORE_READ_ONLY.
+   * Errors: FIELD_INVALID, UNSUPPORTED, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_FULL,
+   * STORE_READ_ONLY.
    */
   updateGallery(argument: _reid_v1_UpdateGalleryRequest, metadata: grpc.Metadata, options: grpc.CallOptions, callback: grpc.requestCallback<_reid_v1_UpdateGalleryResponse__Output>): grpc.ClientUnaryCall;
   updateGallery(argument: _reid_v1_UpdateGalleryRequest, metadata: grpc.Metadata, callback: grpc.requestCallback<_reid_v1_UpdateGalleryResponse__Output>): grpc.ClientUnaryCall;
@@ -321,22 +325,23 @@ export interface GalleryServiceHandlers extends grpc.UntypedServiceImplementatio
   /**
    * Makes a gallery on one model version.
    * Role: admin; deadline 10 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_EXISTS, MODEL_NOT_FOUND, NO_ACTIVE_MODEL,
-   * MODEL_INCOMPATIBLE, REQUEST_ID_REUSED, STORE_FULL, STORE_READ_ONLY.
+   * Errors: FIELD_INVALID, UNSUPPORTED, GALLERY_EXISTS, GALLERY_LIMIT, MODEL_NOT_FOUND,
+   * NO_ACTIVE_MODEL, MODEL_INCOMPATIBLE, REQUEST_ID_REUSED, STORE_FULL, STORE_READ_ONLY.
    */
   CreateGallery: grpc.handleUnaryCall<_reid_v1_CreateGalleryRequest__Output, _reid_v1_CreateGalleryResponse>;
 
   /**
    * By ids, identity or filter; deleting what is not there is no error.
    * Role: writer; deadline 30 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, FILTER_EMPTY, GALLERY_BUSY, STORE_READ_ONLY.
+   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, FILTER_EMPTY, GALLERY_BUSY, STORE_FULL,
+   * STORE_READ_ONLY.
    */
   DeleteEntries: grpc.handleUnaryCall<_reid_v1_DeleteEntriesRequest__Output, _reid_v1_DeleteEntriesResponse>;
 
   /**
    * Entries, kept crops, index. Deleting what is not there is `GALLERY_NOT_FOUND`.
    * Role: admin; deadline 30 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_READ_ONLY.
+   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_FULL, STORE_READ_ONLY.
    */
   DeleteGallery: grpc.handleUnaryCall<_reid_v1_DeleteGalleryRequest__Output, _reid_v1_DeleteGalleryResponse>;
 
@@ -346,17 +351,17 @@ export interface GalleryServiceHandlers extends grpc.UntypedServiceImplementatio
    * legal; an entry replaced gets a new sequence.
    * Role: writer; deadline 10 s where the caller sets none.
    * Errors: FIELD_INVALID, BATCH_TOO_LARGE, GALLERY_NOT_FOUND, GALLERY_BUSY, REQUEST_ID_REUSED,
-   * GALLERY_FULL, STORE_FULL, STORE_READ_ONLY.
-   * Of one enrolment: ENTRY_EXISTS, MODEL_MISMATCH, MODEL_INCOMPATIBLE, OVERLOADED,
-   * FEATURE_FORM, FEATURE_NOT_FINITE, FEATURE_NOT_UNIT, FEATURE_DIMENSION, CROP_EMPTY,
-   * CROP_UNDECODABLE, CROP_TOO_LARGE, CROP_TOO_SMALL, PIXELS_SIZE.
+   * STORE_FULL, STORE_READ_ONLY.
+   * Of one enrolment: ENTRY_EXISTS, MODEL_MISMATCH, MODEL_INCOMPATIBLE, GALLERY_FULL,
+   * OVERLOADED, FEATURE_FORM, FEATURE_NOT_FINITE, FEATURE_NOT_UNIT, FEATURE_DIMENSION,
+   * CROP_EMPTY, CROP_UNDECODABLE, CROP_TOO_LARGE, CROP_TOO_SMALL, PIXELS_SIZE.
    */
   Enroll: grpc.handleUnaryCall<_reid_v1_EnrollRequest__Output, _reid_v1_EnrollResponse>;
 
   /**
    * Privacy erase: gallery, kept crops, memory rows, later restores.
    * Role: admin; deadline 60 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_READ_ONLY.
+   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_FULL, STORE_READ_ONLY.
    */
   ForgetIdentity: grpc.handleUnaryCall<_reid_v1_ForgetIdentityRequest__Output, _reid_v1_ForgetIdentityResponse>;
 
@@ -421,7 +426,8 @@ export interface GalleryServiceHandlers extends grpc.UntypedServiceImplementatio
   /**
    * A changed `index` is rebuilt beside the old one, as an operation.
    * Role: admin; deadline 10 s where the caller sets none.
-   * Errors: FIELD_INVALID, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_FULL, STORE_READ_ONLY.
+   * Errors: FIELD_INVALID, UNSUPPORTED, GALLERY_NOT_FOUND, GALLERY_BUSY, STORE_FULL,
+   * STORE_READ_ONLY.
    */
   UpdateGallery: grpc.handleUnaryCall<_reid_v1_UpdateGalleryRequest__Output, _reid_v1_UpdateGalleryResponse>;
 
