@@ -157,6 +157,50 @@ describe("Identify", () => {
     );
   });
 
+  test("knows one whose similarity is θ, and nobody whose is the next below", async () => {
+    const { identify } = await galleryOf(two());
+    const feature = along(0.7, 0.1);
+    const [{ similarity }] = (await identify({ feature })).candidates;
+    const from = async (minSimilarity: number) =>
+      (await identify({ feature, minSimilarity })).decision;
+    assert.equal(await from(similarity), "DECISION_KNOWN");
+    assert.equal(await from(similarity + 2 ** -23), "DECISION_NEW");
+  });
+
+  test("looks at the 100 nearest entries that have an identity", async () => {
+    const near = along(1);
+    const { name, identify } = await galleryOf([
+      ...Array.from({ length: 99 }, (_, i) => entryOf("near", near, `n${i}`)),
+      // Nearer than all that have one, and as many.
+      ...Array.from({ length: 100 }, () => ({ feature: along(0.95, 0.1) })),
+      entryOf("second", along(0.5)),
+    ]);
+    const feature = along(0.95, 0.1);
+    const identities = async () =>
+      (await identify({ feature })).candidates.map(({ identity }) => identity);
+    assert.deepEqual(await identities(), ["near", "second"]);
+    await wire.client.GalleryService.Enroll({
+      gallery: name,
+      enrollments: [entryOf("near", near, "the hundredth")],
+    });
+    assert.deepEqual(await identities(), ["near"]);
+  });
+
+  test("gives as many candidates as are asked for: 5 where none are, 100 at most", async () => {
+    const { identify } = await galleryOf(
+      Array.from({ length: 101 }, (_, i) => entryOf(`p${i}`, unitFeature(i))),
+    );
+    for (const [candidates, given] of [
+      [0, 5],
+      [1, 1],
+      [100, 100],
+    ])
+      assert.equal(
+        (await identify({ feature: along(1), candidates })).candidates.length,
+        given,
+      );
+  });
+
   test("enrols a newcomer under a new identity, as the entry says", async () => {
     const { identify, entries } = await galleryOf(two());
     const answer = await identify({

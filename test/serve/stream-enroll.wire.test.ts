@@ -150,6 +150,24 @@ describe("StreamEnroll", () => {
     );
   });
 
+  test("answers at most 1024 enrolments in one commit, however many came at once", async () => {
+    const gallery = await newGallery();
+    const talk = new Conversation(wire.client, [
+      open(gallery, { window: 4096 }),
+      ...Array.from({ length: 4096 }, (_, i) => named(i)),
+    ]);
+    assert.equal(await talk.finish(), undefined);
+    assert.equal(talk.answers[0].opened?.window, 4096);
+    const counts = talk.answers.flatMap(({ commit }) =>
+      commit ? [commit.results.length] : [],
+    );
+    assert.ok(Math.max(...counts) <= 1024, counts.join());
+    const outcomes = new Set(
+      talk.results.map(({ result }) => result?.error?.reason ?? "ok"),
+    );
+    assert.deepEqual([talk.results.length, ...outcomes], [4096, "ok"]);
+  });
+
   test("says that it is open, and commits a single enrolment without waiting for others", async () => {
     const talk = new Conversation(wire.client, [
       open(await newGallery(), { window: 7 }),
