@@ -182,7 +182,7 @@ function unreachable(address: string, cause: Error): ReidError {
     name: "UnreachableError",
     code: "SERVER_UNREACHABLE",
     kind: "unavailable",
-    message: `no server answers at ${address} (${cause.message}): start it with reid serve, or give --address, or --ca where it speaks TLS`,
+    message: `no server answers at ${address} (${cause.message}): start it with reid serve, or give its right address, or --ca where it speaks TLS`,
     facts: { address },
   });
 }

@@ -15,30 +15,34 @@ const connectMs = 10_000;
 /**
  * Starts an operation on a server, shows how far it is, and waits for its end.
  *
- * @param start  makes the call that starts it
+ * @param context  its `label` says what it is, for the progress
+ * @param start    makes the call that starts it
+ * @throws the signal's reason: the operation goes on, on the server
  * @throws {ReidError} the server's reason where it failed, or the call did
  */
 export async function operationOn(
   address: string,
-  context: Pick<CommandContext, "flags" | "environment" | "out" | "signal">,
+  context: Pick<CommandContext, "flags" | "environment" | "out" | "signal"> & {
+    readonly label: string;
+  },
   start: (
     client: Client,
   ) => Promise<{ readonly operation: SeenOperation | null }>,
 ): Promise<SeenOperation> {
-  const { out, signal } = context;
+  const { out, signal, label } = context;
   const client = connect(address, await securityOf(context));
   try {
     await client.ready(connectMs);
     const { operation: started } = await start(client);
     const operationId = started?.operationId ?? "";
-    const progress = out.progress(
-      "operation",
-      Number(started?.totalCount ?? 0),
-    );
+    const progress = out.progress(label, Number(started?.totalCount ?? 0));
     const end = await new Promise<SeenOperation>((resolve, reject) => {
       let last: SeenOperation | undefined;
       const watch = client.watchOperation(operationId);
-      signal.addEventListener("abort", () => watch.cancel());
+      signal.addEventListener("abort", () => {
+        out.warn(`operation ${operationId} goes on, on ${address}`);
+        watch.cancel();
+      });
       watch
         .on("data", ({ operation }: { operation: SeenOperation }) => {
           last = operation;
@@ -46,7 +50,9 @@ export async function operationOn(
           progress.update(Number(doneCount), "", Number(totalCount));
         })
         .on("error", (error: Parameters<typeof errorFromCall>[0]) =>
-          reject(errorFromCall(error)),
+          reject(
+            signal.aborted ? (signal.reason as Error) : errorFromCall(error),
+          ),
         )
         .on("end", () => last !== undefined && resolve(last));
     }).finally(() => progress.end());

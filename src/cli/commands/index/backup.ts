@@ -108,8 +108,10 @@ export const backup: Command = {
     if (server === undefined) return backUpFolder(context);
     refuseBeside(context.flags, "server", ["data", "out"]);
     const galleries = [...listFlag(context.flags, "gallery")];
-    const end = await operationOn(server, context, (client) =>
-      client.AdminService.CreateBackup({ galleries }),
+    const end = await operationOn(
+      server,
+      { ...context, label: "backup" },
+      (client) => client.AdminService.CreateBackup({ galleries }),
     );
     const backupId = end.backup?.backupId ?? "";
     const sizeBytes = Number(end.backup?.sizeBytes ?? 0);

@@ -174,7 +174,7 @@ export const restore: Command = {
     refuseBeside(flags, "server", ["data", "from"]);
     const backupId = requiredFlag(flags, "id");
     const plan = renamings(listFlag(flags, "gallery"));
-    await operationOn(server, context, (client) =>
+    await operationOn(server, { ...context, label: "restore" }, (client) =>
       client.AdminService.RestoreBackup({
         backupId,
         galleries: Object.fromEntries(plan),
