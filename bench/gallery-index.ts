@@ -1,5 +1,6 @@
 // The gallery's index against its peers: `make bench-index`. PART=search,filters,… runs only some parts.
 import { blockingRows } from "./index-blocking.js";
+import { crossoverRows } from "./index-crossover.js";
 import { filterRows } from "./index-filters.js";
 import { recallRows } from "./index-recall.js";
 import { searchRows } from "./index-search.js";
@@ -16,6 +17,7 @@ const parts: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   search: searchRows,
   recall: recallRows,
   filters: filterRows,
+  crossover: crossoverRows,
   singles: singleRows,
   bulk: bulkRows,
   sustained: sustainedRows,
