@@ -153,8 +153,14 @@ function drawPanel(
   context.beginPath();
   context.arc(across(panel.meeting), up(height), 7, 0, 2 * Math.PI);
   context.stroke();
-  write(context, Math.round(panel.meeting).toLocaleString("en"), {
-    ...{ x: across(panel.meeting) + 10, y: up(height) + 18, bold: true },
+  // On the side that has room.
+  const isRight = across(panel.meeting) > left + panelWidth / 2;
+  const rounded = Number(panel.meeting.toPrecision(2));
+  write(context, rounded.toLocaleString("en"), {
+    x: across(panel.meeting) + (isRight ? -10 : 10),
+    y: up(height) + (isRight ? -10 : 22),
+    align: isRight ? "right" : "left",
+    bold: true,
   });
 }
 

@@ -167,6 +167,5 @@ for (const entries of sizes) {
     recall: recallOf(one.hnsw.hits, one.flat.hits, NEAREST),
     buildS,
   });
-  process.stderr.write(`${JSON.stringify(points.at(-1))}\n`);
 }
 trialResult(points);
