@@ -94,7 +94,12 @@ describe("server killed during Enroll over gRPC", () => {
           round,
           acknowledged,
         );
-        await after(Math.round(random.between(30, 300)));
+        // By what it has done, not by the clock: a busy machine may have done nothing yet.
+        const wanted = acknowledged.size + 3 * random.below(5);
+        const end = performance.now() + 10_000;
+        while (acknowledged.size < wanted && performance.now() < end)
+          await after(1);
+        await after(random.between(0, 30));
         await server.kill();
         await enrolling;
       }
