@@ -156,6 +156,7 @@ run_tests() {
   REID_TEST_ENGINE=scaled REID_TEST_POSTGRES=$url REID_TEST_MILVUS=127.0.0.1:$milvus_port \
     node --test --test-reporter=./build/quiet-reporter.js --test-concurrency=1 \
     dist/test/serve/{gallery,entries,search,identify,stream-enroll,update-gallery,forget,operations}.wire.test.js \
+    dist/test/serve/{limits,deadlines}.wire.test.js \
     dist/test/serve/operations.test.js
 }
 

@@ -3,6 +3,7 @@ import { after, before, describe, test } from "node:test";
 import type { RpcName } from "#serve/rpcs";
 import { metric, untilMetric } from "../support/metrics.js";
 import { failedCall, trailersOf } from "../support/raw-call.js";
+import { wireEngine } from "../support/scaled.js";
 import {
   noiseCrop,
   refused,
@@ -79,23 +80,29 @@ describe("a deadline that passes while a search", () => {
   });
   const request = { gallery: "slow", queries: [{ feature: unitFeature(1) }] };
 
-  test("waits for the index ends with DEADLINE in stage sequence", async () => {
-    const waiting = {
-      ...request,
-      k: 1,
-      freshness: "FRESHNESS_INDEXED",
-      minSequence: String(12 * 256),
-    };
-    assert.equal(
-      await stageOf("SearchService/Search", waiting, 200),
-      "sequence",
-    );
-    const { results } = await wire.client.SearchService.Search({
-      ...waiting,
-      freshness: "FRESHNESS_ACKNOWLEDGED",
-    });
-    assert.equal(results[0].hits.length, 1);
-  });
+  // Milvus may be faster than the deadline: disturbances.test.ts holds it back.
+  const skip = wireEngine === "scaled" && "test/scale-out has it";
+  test(
+    "waits for the index ends with DEADLINE in stage sequence",
+    { skip },
+    async () => {
+      const waiting = {
+        ...request,
+        k: 1,
+        freshness: "FRESHNESS_INDEXED",
+        minSequence: String(12 * 256),
+      };
+      assert.equal(
+        await stageOf("SearchService/Search", waiting, 200),
+        "sequence",
+      );
+      const { results } = await wire.client.SearchService.Search({
+        ...waiting,
+        freshness: "FRESHNESS_ACKNOWLEDGED",
+      });
+      assert.equal(results[0].hits.length, 1);
+    },
+  );
 
   test("compares stops it, and the server counts a DEADLINE", async () => {
     const counted =
