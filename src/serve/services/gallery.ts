@@ -6,6 +6,7 @@ import { requireId, requireName } from "../fields.js";
 import { galleryToWire, gallerySpecFrom } from "../gallery-requests.js";
 import type { CreateGalleryRequest__Output } from "../generated/reid/v1/CreateGalleryRequest.js";
 import type { CreateGalleryResponse } from "../generated/reid/v1/CreateGalleryResponse.js";
+import type { ListEntriesResponse } from "../generated/reid/v1/ListEntriesResponse.js";
 import type { GalleryServiceHandlers } from "../generated/reid/v1/GalleryService.js";
 import { unary } from "./call.js";
 import type { ServiceContext } from "./context.js";
@@ -71,8 +72,10 @@ export function galleryService(
       const entry = await gallery.getEntry(entryId, view);
       return { entry: entryToWire(entry, model) };
     }),
-    ListEntries: unary(context, "GalleryService/ListEntries", (request) =>
-      listEntries(context, request),
+    ListEntries: unary<"GalleryService/ListEntries", ListEntriesResponse>(
+      context,
+      "GalleryService/ListEntries",
+      (request) => listEntries(context, request),
     ),
     DeleteEntries: unary(context, "GalleryService/DeleteEntries", (request) =>
       deleteEntries(context, request),
