@@ -36,19 +36,28 @@ export interface ForgottenEntry {
   readonly cameraId: string;
   readonly trackId: string;
   readonly hasCrop: boolean;
+  /** Of the crop that it was made of, hexadecimal. */
+  readonly cropHash?: string;
 }
 
 /** Every entry of an identity, those whose time is over too. */
-export function entriesOfIdentity(
+export async function entriesOfIdentity(
   session: Session,
   number: number,
   identity: string,
 ): Promise<readonly ForgottenEntry[]> {
-  return session.query<ForgottenEntry & Readonly<Record<string, unknown>>>(
+  const found = await session.query<
+    ForgottenEntry &
+      Readonly<Record<string, unknown>> & { readonly hash: string | null }
+  >(
     `SELECT entry_id AS "entryId", sequence, identity, camera_id AS "cameraId",
-       track_id AS "trackId", crop IS NOT NULL AS "hasCrop"
+       track_id AS "trackId", crop IS NOT NULL AS "hasCrop",
+       encode(crop_hash, 'hex') AS hash
      FROM entries WHERE gallery = $1 AND identity = $2 ORDER BY sequence`,
     [number, identity],
+  );
+  return found.map(({ hash, ...row }) =>
+    hash === null ? row : { ...row, cropHash: hash },
   );
 }
 

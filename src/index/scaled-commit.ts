@@ -5,11 +5,11 @@ import type { AddedEntry, PresentEntry } from "./scaled-draft.js";
 import type { ScaledRecord } from "./scaled-records.js";
 import { storedAttributes } from "./scaled-text.js";
 
-/** Rows of one INSERT: 12 values each, and PostgreSQL takes 65,535. */
+/** Rows of one INSERT: 13 values each, and PostgreSQL takes 65,535. */
 const rowsAtOnce = 1000;
 
 const entryColumns =
-  "gallery, sequence, entry_id, identity, camera_id, track_id, captured_at_us, expires_at_us, enrolled_at_us, attributes, feature, crop";
+  "gallery, sequence, entry_id, identity, camera_id, track_id, captured_at_us, expires_at_us, enrolled_at_us, attributes, feature, crop, crop_hash";
 const columnCount = entryColumns.split(",").length;
 
 /**
@@ -168,5 +168,6 @@ function valuesOf(
     JSON.stringify(storedAttributes(enrollment.attributes ?? {})),
     Buffer.from(feature.buffer, feature.byteOffset, feature.byteLength),
     entry.crop === undefined ? null : Buffer.from(entry.crop),
+    enrollment.cropHash === undefined ? null : Buffer.from(enrollment.cropHash),
   ];
 }

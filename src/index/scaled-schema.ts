@@ -97,6 +97,10 @@ const migrations: readonly string[] = [
   CREATE UNIQUE INDEX operations_one_at_a_time ON operations (subject)
     WHERE state = 'running' AND kind <> 'snapshot' AND subject LIKE 'gallery/%';
   `,
+  `
+  -- Under the key of the server that took the crop: by it its memory finds its rows.
+  ALTER TABLE entries ADD COLUMN crop_hash bytea;
+  `,
 ];
 
 /** Advisory locks: the first key says what for, the second which gallery. */

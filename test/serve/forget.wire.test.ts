@@ -113,62 +113,61 @@ describe("ForgetIdentity", () => {
     );
   });
 
-  const skip =
-    wireEngine === "scaled" &&
-    "entries in PostgreSQL keep no hash of a picture";
-  test(
-    "finds the memory's rows by the pictures' bytes, and leaves nothing of them in any file",
-    { skip },
-    () =>
-      inFolder(async (folder) => {
-        const data = join(folder, "data");
-        const settings = { serve: { online: true, data } };
-        const mine = noiseCrop(71);
-        const track = { cameraId: "c7", trackId: "t7" };
-        let own = await startWireServer(settings);
-        const { EmbedService, GalleryService, MemoryService } = own.client;
-        const embedded = await EmbedService.Embed({
-          crops: [mine, noiseCrop(72), { ...noiseCrop(73), ...track }],
-        });
-        // The same picture once more, as a later crop of a track that says nothing of the identity.
-        await EmbedService.Embed({ crops: [{ ...mine, ...track }] });
-        await GalleryService.CreateGallery({ gallery: { name: "door" } });
-        await GalleryService.Enroll({
-          gallery: "door",
-          enrollments: [{ crop: mine, entry: { identity: "annegret" } }],
-        });
-        const featureOf = (i: number) =>
-          embedded.results[i].feature?.f32le ?? Buffer.alloc(0);
-        await own.server.settleMemory();
-        const told = { name: Buffer.from("annegret"), feature: featureOf(0) };
-        assert.deepEqual(await foundIn(data, told), ["feature", "name"]);
+  test("finds the memory's rows by the pictures' bytes, and leaves nothing of them in any file", () =>
+    inFolder(async (folder) => {
+      const data = join(folder, "data");
+      const settings = { serve: { online: true, data } };
+      const mine = noiseCrop(71);
+      const track = { cameraId: "c7", trackId: "t7" };
+      let own = await startWireServer(settings);
+      const { EmbedService, GalleryService, MemoryService } = own.client;
+      const embedded = await EmbedService.Embed({
+        crops: [mine, noiseCrop(72), { ...noiseCrop(73), ...track }],
+      });
+      // The same picture once more, as a later crop of a track that says nothing of the identity.
+      await EmbedService.Embed({ crops: [{ ...mine, ...track }] });
+      await GalleryService.CreateGallery({ gallery: { name: "door" } });
+      await GalleryService.Enroll({
+        gallery: "door",
+        enrollments: [{ crop: mine, entry: { identity: "annegret" } }],
+      });
+      const featureOf = (i: number) =>
+        embedded.results[i].feature?.f32le ?? Buffer.alloc(0);
+      await own.server.settleMemory();
+      const told = { name: Buffer.from("annegret"), feature: featureOf(0) };
+      // Scaled out, entries and their names are in PostgreSQL; the memory is this server's own.
+      assert.deepEqual(
+        await foundIn(data, told),
+        wireEngine === "scaled" ? ["feature"] : ["feature", "name"],
+      );
 
-        const receipt = await GalleryService.ForgetIdentity({
-          identity: "annegret",
-        });
-        assert.deepEqual(
-          [receipt.entryCount, receipt.cropCount, receipt.memoryRowCount],
-          ["1", "0", "2"],
-        );
-        const { memory } = await MemoryService.GetMemory({});
-        assert.equal(memory?.rowCount, 1);
-        await own.close();
-        // The next start takes what was forgotten out of the store's free pages.
-        own = await startWireServer(settings);
-        await own.close();
-        const hash = await hashUnderKey(data, mine.raw.data);
-        assert.deepEqual(
-          await foundIn(data, {
-            ...told,
-            picture: mine.raw.data.subarray(0, 64),
-            hash: hash.subarray(0, 16),
-            hexadecimal: Buffer.from(hash.toString("hex").slice(0, 32)),
-            neighbour: featureOf(1),
-          }),
-          ["neighbour"],
-        );
-      }),
-  );
+      const receipt = await GalleryService.ForgetIdentity({
+        identity: "annegret",
+      });
+      assert.deepEqual(
+        [receipt.entryCount, receipt.cropCount, receipt.memoryRowCount],
+        ["1", "0", "2"],
+      );
+      const { memory } = await MemoryService.GetMemory({});
+      assert.equal(memory?.rowCount, 1);
+      await own.close();
+      // Nobody compacts the data folder there: docs/scale-out.md says so.
+      if (wireEngine === "scaled") return;
+      // The next start takes what was forgotten out of the store's free pages.
+      own = await startWireServer(settings);
+      await own.close();
+      const hash = await hashUnderKey(data, mine.raw.data);
+      assert.deepEqual(
+        await foundIn(data, {
+          ...told,
+          picture: mine.raw.data.subarray(0, 64),
+          hash: hash.subarray(0, 16),
+          hexadecimal: Buffer.from(hash.toString("hex").slice(0, 32)),
+          neighbour: featureOf(1),
+        }),
+        ["neighbour"],
+      );
+    }));
 
   test("refuses what is no identity, no gallery, and a reason that is too long", async () => {
     const { GalleryService } = wire.client;
