@@ -43,12 +43,6 @@ void pin(size_t processor) {
   pthread_setaffinity_np(pthread_self(), sizeof one, &one);
 }
 
-/// Who is woken by the main thread then does not take the processor from it, but waits until it rests.
-void stand_behind() {
-  const sched_param parameters{};
-  pthread_setschedparam(pthread_self(), SCHED_BATCH, &parameters);
-}
-
 }  // namespace
 
 const Pool* Pool::current() { return pool_of_thread; }
@@ -67,7 +61,6 @@ Pool::Pool(size_t threads, bool pinned) {
     for (size_t i = 0; i < threads; i++) {
       threads_.emplace_back([this, i, pinned] {
         if (pinned) pin(i);
-        stand_behind();
         run();
       });
     }
