@@ -70,7 +70,8 @@ describe("docs/errors.md", () => {
       .split(/^### /m)
       .slice(1)
       .map(
-        (section) => [section.slice(0, section.indexOf("\n")), section] as const,
+        (section) =>
+          [section.slice(0, section.indexOf("\n")), section] as const,
       );
     const sections = new Map(headed);
     const codes = await codesInSource();

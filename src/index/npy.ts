@@ -37,7 +37,8 @@ export function parseNpyHeader(path: string, head: Buffer): NpyShape {
   const dictionary = head.subarray(start, start + length);
   if (dictionary.length < length) throw fail("has a header that is cut short");
   const { type, isRowMajor, shape } = npyFacts(dictionary);
-  if (type !== "<f4") throw fail(`holds numbers of type "${type ?? ""}", not "<f4"`);
+  if (type !== "<f4")
+    throw fail(`holds numbers of type "${type ?? ""}", not "<f4"`);
   if (!isRowMajor) throw fail("is in Fortran order");
   if (shape === undefined) throw fail("does not hold a matrix");
   return { rows: shape[0], columns: shape[1], offset: start + length };
