@@ -55,7 +55,7 @@ async function outcomeOf(damage: Damage): Promise<Outcome> {
       return { was: "told", code: "", message: found.problems[0], lines };
     const was = isDeepStrictEqual(found, before)
       ? "same"
-      : isDeepStrictEqual(found.ids, before.ids)
+      : isDeepStrictEqual(placesOf(found), placesOf(before))
         ? "changed"
         : "lost";
     return { was, code: "", message: "", lines };
@@ -65,6 +65,11 @@ async function outcomeOf(damage: Damage): Promise<Outcome> {
     // Whatever it says, the next one has a folder of its own.
     await open.close().catch(() => undefined);
   }
+}
+
+/** An entry is where its gallery has its sequence; its id is a value as its identity is. */
+function placesOf({ ids }: Content): readonly unknown[] {
+  return ids.map(([gallery, , sequence]) => [gallery, sequence]);
 }
 
 function failureOf(
