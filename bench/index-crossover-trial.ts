@@ -5,7 +5,7 @@ import { FaissIndex } from "#index/faiss";
 import { flatSpec, hnswDefaults } from "#index/index-kinds";
 
 import { gaussianIdentities } from "./gaussian-identities.js";
-import { recallOf } from "./index-data.js";
+import { recallOf, ROWS_OF_IDENTITY, SPREAD } from "./index-data.js";
 import { trialInput, trialResult } from "./trial.js";
 
 /** What to measure. */
@@ -41,9 +41,6 @@ export interface CrossoverPoint {
 const NEAREST = 10;
 const BATCH = 64;
 const QUERIES = 256;
-/** As in every bench of the index: identities seen so often, the noise twice as long as their centre. */
-const ROWS_OF_IDENTITY = 20;
-const SPREAD = 2;
 const ADDED_AT_ONCE = 1000;
 
 const { monotonic } = systemClock;

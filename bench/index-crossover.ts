@@ -9,6 +9,7 @@ import type {
   CrossoverInput,
   CrossoverPoint,
 } from "./index-crossover-trial.js";
+import { ROWS_OF_IDENTITY } from "./index-data.js";
 import { type BenchRow, benchSeed, isQuick } from "./report.js";
 import { runTrial } from "./trial.js";
 
@@ -102,7 +103,7 @@ function rowsOf(
 ): BenchRow[] {
   const last = points[points.length - 1];
   const name = `D = ${dimension}`;
-  const data = `${last.entries / 20} Gaussian identities, k = 10`;
+  const data = `${last.entries / ROWS_OF_IDENTITY} Gaussian identities, k = 10`;
   const at = points.findLast(({ entries }) => entries <= flatBelow) ?? last;
   return [
     ...(["oneMs", "batchMs"] as const).flatMap((time): BenchRow[] => {

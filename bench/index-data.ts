@@ -19,9 +19,10 @@ export const DIMENSION = 512;
 
 const QUERIES = 256;
 
-/** Rows of one identity, as a camera network sees somebody a few times; the noise is twice as long as the centre. */
-const ROWS_OF_IDENTITY = 20;
-const SPREAD = 2;
+/** Rows of one identity, as a camera network sees somebody a few times. */
+export const ROWS_OF_IDENTITY = 20;
+/** The noise is twice as long as the centre. */
+export const SPREAD = 2;
 
 /** Unit features around the centres of identities, and queries of the same identities; made once a seed and size. */
 export function clusteredFeatures(count: number): Promise<BenchFeatures> {

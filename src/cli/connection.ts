@@ -59,6 +59,7 @@ export class CropsRefusedError extends ReidError<{
   }
 }
 
+/** How long a server may take to answer at all. */
 const CONNECT_MS = 10_000;
 const IMAGE = /\.(jpe?g|png|webp)$/i;
 
@@ -74,14 +75,25 @@ export const connectionOptions = {
 } as const;
 
 /** Runs work on a connection to the server that `--address` names, and closes it. */
-export async function withClient<Result>(
+export function withClient<Result>(
   context: CommandContext,
   work: (client: Client) => Promise<Result>,
 ): Promise<Result> {
-  const client = connect(
-    textFlag(context.flags, "address") ?? connectionOptions.address.default,
-    await securityOf(context),
+  const { address } = connectionOptions;
+  return withClientAt(
+    textFlag(context.flags, "address") ?? address.default,
+    context,
+    work,
   );
+}
+
+/** The same on a connection to another server. @param address  HOST:PORT */
+export async function withClientAt<Result>(
+  address: string,
+  context: Pick<CommandContext, "flags" | "environment">,
+  work: (client: Client) => Promise<Result>,
+): Promise<Result> {
+  const client = connect(address, await securityOf(context));
   try {
     await client.ready(CONNECT_MS);
     return await work(client);

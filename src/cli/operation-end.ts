@@ -1,16 +1,13 @@
 import type { ResponseOf } from "#serve/protocol";
-import { connect, errorFromCall, type Client } from "./client.js";
-import { securityOf } from "./client-security.js";
+import { errorFromCall, type Client } from "./client.js";
 import type { CommandContext } from "./command.js";
+import { withClientAt } from "./connection.js";
 import { failureError } from "./retrieval.js";
 
 /** How an operation stands, as the server tells it. */
 export type SeenOperation = NonNullable<
   ResponseOf<"OperationService", "GetOperation">["operation"]
 >;
-
-/** How long a server may take to answer at all. */
-const connectMs = 10_000;
 
 /**
  * Starts an operation on a server, shows how far it is, and waits for its end.
@@ -20,7 +17,7 @@ const connectMs = 10_000;
  * @throws the signal's reason: the operation goes on, on the server
  * @throws {ReidError} the server's reason where it failed, or the call did
  */
-export async function operationOn(
+export function operationOn(
   address: string,
   context: Pick<CommandContext, "flags" | "environment" | "out" | "signal"> & {
     readonly label: string;
@@ -30,9 +27,7 @@ export async function operationOn(
   ) => Promise<{ readonly operation: SeenOperation | null }>,
 ): Promise<SeenOperation> {
   const { out, signal, label } = context;
-  const client = connect(address, await securityOf(context));
-  try {
-    await client.ready(connectMs);
+  return withClientAt(address, context, async (client) => {
     const { operation: started } = await start(client);
     const operationId = started?.operationId ?? "";
     const progress = out.progress(label, Number(started?.totalCount ?? 0));
@@ -59,7 +54,5 @@ export async function operationOn(
     if (end.error !== null && end.error !== undefined)
       throw failureError(end.error);
     return end;
-  } finally {
-    client.close();
-  }
+  });
 }

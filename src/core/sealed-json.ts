@@ -33,6 +33,20 @@ export function sealOf(text: string): Seal {
   return text === body + before + digestOf(body) + behind ? "whole" : "broken";
 }
 
+/**
+ * Whether what a text with such a seal says of itself can be believed.
+ *
+ * @param version       of its format, as it says
+ * @param sealedVersion the format whose texts have a checksum; those of another may have none
+ */
+export function isAsWritten(
+  seal: Seal,
+  version: unknown,
+  sealedVersion: number,
+): boolean {
+  return seal === "whole" || (seal === "none" && version !== sealedVersion);
+}
+
 function digestOf(body: string): string {
   return createHash("sha256").update(body).digest("hex");
 }

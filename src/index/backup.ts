@@ -11,7 +11,7 @@ import {
   writeFolderAtomically,
 } from "#core/files";
 import { FormatNewerError, refuseNewer } from "#core/format";
-import { sealedJson, sealOf } from "#core/sealed-json";
+import { isAsWritten, sealedJson, sealOf } from "#core/sealed-json";
 import { Store } from "#core/store";
 
 import { copyBundle } from "./backup-bundles.js";
@@ -217,7 +217,7 @@ export async function readBackup(
   // A later format may have its checksum elsewhere; this one's may say to be of a later one by a damaged digit.
   if (seal !== "broken")
     refuseNewer(join(folder, backupId, manifestName), version, formatVersion);
-  if (seal === "broken" || (seal === "none" && version === formatVersion))
+  if (!isAsWritten(seal, version, formatVersion))
     throw new BackupCorruptError(
       backupId,
       `${manifestName} is not as it was written`,

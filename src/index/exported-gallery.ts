@@ -4,6 +4,15 @@ import { ExportFormatError } from "./errors.js";
 import type { Gallery } from "./gallery.js";
 import type { GallerySpec } from "./gallery-types.js";
 import { indexKinds } from "./index-kinds.js";
+import {
+  isCropRetention,
+  isModelPolicy,
+  isName,
+  isObject,
+  isPositive,
+  isText,
+  isTexts,
+} from "./record-fields.js";
 
 /** Version of what an export says of its gallery (docs/formats.md). */
 const formatVersion = 1;
@@ -20,24 +29,14 @@ export function galleryJson(gallery: Gallery): string {
   });
 }
 
-function isWhole(value: unknown): boolean {
-  return Number.isSafeInteger(value) && Number(value) > 0;
-}
-
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null;
-}
-
 /** Whether a field is what it has to be; those that may be left out are asked only where they are there. */
 const required: Readonly<
   Record<"name" | "model" | "dimension", (value: unknown) => boolean>
 > = {
-  name: (value) => typeof value === "string" && value !== "",
+  name: isName,
   model: (value) =>
-    isObject(value) &&
-    typeof value["name"] === "string" &&
-    isWhole(value["version"]),
-  dimension: isWhole,
+    isObject(value) && isText(value["name"]) && isPositive(value["version"]),
+  dimension: isPositive,
 };
 const optional: Readonly<
   Record<
@@ -45,16 +44,14 @@ const optional: Readonly<
     (value: unknown) => boolean
   >
 > = {
-  modelPolicy: (value) => value === "pinned" || value === "follow-active",
+  modelPolicy: isModelPolicy,
   index: (value) =>
     value === "auto" ||
     (isObject(value) && Object.hasOwn(indexKinds, String(value["kind"]))),
-  cropRetention: (value) => value === "none" || value === "keep",
-  defaultTtlMs: isWhole,
-  maxEntries: isWhole,
-  tags: (value) =>
-    isObject(value) &&
-    Object.values(value).every((text) => typeof text === "string"),
+  cropRetention: isCropRetention,
+  defaultTtlMs: isPositive,
+  maxEntries: isPositive,
+  tags: isTexts,
 };
 
 /**

@@ -17,7 +17,7 @@ export interface FilteredSearch {
 
 /**
  * Survivors that a scan compares in the time in which a walk looks at one link: a scan reads in order, the walk a row
- * here and a row there. Measured on 100,000 × 512 (docs/performance.md, "Filters").
+ * here and a row there. Measured on 100,000 × 512 (docs/performance.md, "Under a filter").
  */
 const scannedInALink = 2.3;
 

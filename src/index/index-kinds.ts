@@ -62,6 +62,20 @@ export const hnswDefaults: HnswSpec = {
   efSearch: 128,
 };
 
+/** What the numbers of each kind may be, api.md section 6; those of `ivf` may be 0, too. */
+export const indexRanges = {
+  flat: {},
+  hnsw: {
+    m: { minimum: 4, maximum: 128 },
+    efConstruction: { minimum: 8, maximum: 2000 },
+    efSearch: { minimum: 1, maximum: 10_000 },
+  },
+  ivf: {
+    lists: { minimum: 1, maximum: 65_536 },
+    probes: { minimum: 1, maximum: 65_536 },
+  },
+} as const satisfies Readonly<Record<IndexKind, object>>;
+
 /** Defaults of api.md section 6. */
 export const ivfDefaults: IvfSpec = { kind: "ivf", lists: 0, probes: 0 };
 

@@ -2,7 +2,7 @@ import { open, readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 
 import { removeTree, sha256OfFile, writeFolderAtomically } from "#core/files";
-import { sealedJson, sealOf, type Seal } from "#core/sealed-json";
+import { isAsWritten, sealedJson, sealOf, type Seal } from "#core/sealed-json";
 
 import { SnapshotCorruptError } from "./errors.js";
 import { FaissIndex } from "./faiss.js";
@@ -147,7 +147,7 @@ async function readFacts(path: string): Promise<SnapshotFacts> {
   }
   const { formatVersion: version, gallery, dimension, kind } = facts;
   const { sequence, sha256 } = facts;
-  if (seal === "broken" || (seal === "none" && version === formatVersion))
+  if (!isAsWritten(seal, version, formatVersion))
     throw new SnapshotCorruptError(
       path,
       "snapshot.json is not as it was written",

@@ -1,5 +1,20 @@
 import type { EntryRecord, GalleryRecord } from "./gallery-records.js";
-import type { IndexKind, IndexSpec } from "./index-kinds.js";
+import { indexRanges, type IndexKind, type IndexSpec } from "./index-kinds.js";
+import {
+  isCount,
+  isCropRetention,
+  isModelPolicy,
+  isName,
+  isObject,
+  isPositive,
+  isText,
+  isTexts,
+} from "./record-fields.js";
+
+interface Range {
+  readonly minimum: number;
+  readonly maximum: number;
+}
 
 /** Fields of a record, and whether what was decoded can be one: a damaged byte may have made anything of it. */
 type Fields<Record> = Readonly<{
@@ -7,7 +22,7 @@ type Fields<Record> = Readonly<{
 }>;
 
 const entryFields: Fields<EntryRecord> = {
-  entryId: (value) => isText(value) && value !== "",
+  entryId: isName,
   identity: isText,
   cameraId: isText,
   capturedAtUs: isNumberOrNone,
@@ -20,20 +35,20 @@ const entryFields: Fields<EntryRecord> = {
 };
 
 const galleryFields: Fields<GalleryRecord> = {
-  name: (value) => isText(value) && value !== "",
+  name: isName,
   model: (value) =>
     isObject(value) && isText(value["name"]) && isCount(value["version"]),
-  dimension: (value) => isCount(value) && value > 0,
-  modelPolicy: (value) => value === "pinned" || value === "follow-active",
+  dimension: isPositive,
+  modelPolicy: isModelPolicy,
   index: isIndex,
   autoIndex: (value) => value === undefined || value === true,
   nextIndex: (value) => value === undefined || isIndex(value),
   forgottenSequence: (value) => value === undefined || isCount(value),
-  cropRetention: (value) => value === "none" || value === "keep",
+  cropRetention: isCropRetention,
   defaultTtlMs: isNumberOrNone,
   maxEntries: (value) => typeof value === "number" && value >= 0,
   tags: isTexts,
-  number: (value) => isCount(value) && value > 0,
+  number: isPositive,
   createdAtUs: isNumber,
   sequence: isCount,
   writtenCount: isCount,
@@ -66,20 +81,6 @@ function hasFields(
   return true;
 }
 
-function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === "object" && value !== null;
-}
-
-function isText(value: unknown): value is string {
-  return typeof value === "string";
-}
-
-function isTexts(value: unknown): boolean {
-  if (!isObject(value)) return false;
-  for (const name in value) if (!isText(value[name])) return false;
-  return true;
-}
-
 function isNumber(value: unknown): value is number {
   return typeof value === "number" && Number.isFinite(value);
 }
@@ -88,23 +89,10 @@ function isNumberOrNone(value: unknown): boolean {
   return value === undefined || value === null || isNumber(value);
 }
 
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && Number(value) >= 0;
-}
-
-/** The numbers of each kind, and what they may be. */
-const indexNumbers: Readonly<
-  Record<IndexKind, Readonly<Record<string, readonly [number, number]>>>
-> = {
-  flat: {},
-  hnsw: { m: [4, 128], efConstruction: [8, 2000], efSearch: [1, 10_000] },
-  ivf: { lists: [0, 65_536], probes: [0, 65_536] },
-};
-
 function isIndex(value: unknown): value is IndexSpec {
   if (!isObject(value)) return false;
   const { kind, storage, pq } = value;
-  if (!isText(kind) || !Object.hasOwn(indexNumbers, kind)) return false;
+  if (!isText(kind) || !Object.hasOwn(indexRanges, kind)) return false;
   const isStorage =
     storage === undefined || ["f32", "f16", "int8"].includes(storage as string);
   const isProductCode =
@@ -115,10 +103,11 @@ function isIndex(value: unknown): value is IndexSpec {
   return (
     isStorage &&
     isProductCode &&
-    Object.entries(indexNumbers[kind as IndexKind]).every(
-      ([name, [least, most]]) => {
+    Object.entries<Range>(indexRanges[kind as IndexKind]).every(
+      ([name, { minimum, maximum }]) => {
         const number = value[name];
-        return isCount(number) && number >= least && number <= most;
+        const least = kind === "ivf" ? 0 : minimum;
+        return isCount(number) && number >= least && number <= maximum;
       },
     )
   );

@@ -1,5 +1,6 @@
 import {
   hnswDefaults,
+  indexRanges,
   type FeatureStorage,
   type IndexKind,
   type IndexSpec,
@@ -17,7 +18,7 @@ import type { IvfIndex__Output } from "./generated/reid/v1/IvfIndex.js";
 import type { ProductCode__Output } from "./generated/reid/v1/ProductCode.js";
 
 const path = "gallery.index";
-const LISTS = { minimum: 1, maximum: 65_536 };
+const { hnsw, ivf } = indexRanges;
 
 /**
  * Parses the index a gallery is to have, its defaults filled in.
@@ -54,22 +55,17 @@ export function indexFrom(index: IndexSpec__Output | null): IndexSpec | "auto" {
 function hnswFrom({ m, efConstruction, efSearch }: HnswIndex__Output) {
   return {
     kind: "hnsw",
-    m: wholeIn(
-      m,
-      `${path}.hnsw.m`,
-      { minimum: 4, maximum: 128 },
-      hnswDefaults.m,
-    ),
+    m: wholeIn(m, `${path}.hnsw.m`, hnsw.m, hnswDefaults.m),
     efConstruction: wholeIn(
       efConstruction,
       `${path}.hnsw.ef_construction`,
-      { minimum: 8, maximum: 2000 },
+      hnsw.efConstruction,
       hnswDefaults.efConstruction,
     ),
     efSearch: wholeIn(
       efSearch,
       `${path}.hnsw.ef_search`,
-      { minimum: 1, maximum: 10_000 },
+      hnsw.efSearch,
       hnswDefaults.efSearch,
     ),
   } as const;
@@ -81,8 +77,8 @@ function ivfFrom(
 ): IvfSpec {
   const spec: IvfSpec = {
     kind: "ivf",
-    lists: wholeIn(lists, `${path}.ivf.lists`, LISTS, 0),
-    probes: wholeIn(probes, `${path}.ivf.probes`, LISTS, 0),
+    lists: wholeIn(lists, `${path}.ivf.lists`, ivf.lists, 0),
+    probes: wholeIn(probes, `${path}.ivf.probes`, ivf.probes, 0),
   };
   if (spec.lists !== 0 && spec.probes > spec.lists)
     throw new FieldInvalidError(
