@@ -55,8 +55,13 @@ export class GalleryWrites {
   }
 
   /** Runs an action while no write is under way; those that come meanwhile wait. */
-  alone(action: () => Promise<void>): Promise<void> {
-    return this.#queue.alone(action);
+  alone<Result>(action: () => Promise<Result>): Promise<Result> {
+    let result: Result;
+    return this.#queue
+      .alone(async () => {
+        result = await action();
+      })
+      .then(() => result);
   }
 
   /** Waits for what is queued now; never rejects. */

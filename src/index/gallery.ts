@@ -1,13 +1,8 @@
-import { ClosedError, type ReidError } from "#core/errors";
-
-import {
-  EntryNotFoundError,
-  GalleryBusyError,
-  GalleryNotFoundError,
-} from "./errors.js";
+import { EntryNotFoundError } from "./errors.js";
 import { requireConditions } from "./entry-changes.js";
 import { checkGallery } from "./gallery-check.js";
 import type { GalleryContext } from "./gallery-context.js";
+import { GalleryEnding } from "./gallery-ending.js";
 import { entryOf, hitsOf, type EntrySource } from "./gallery-entry.js";
 import type { GalleryIndex } from "./gallery-index.js";
 import { listRows } from "./gallery-listing.js";
@@ -37,21 +32,18 @@ import type {
   SearchRequest,
   UpdateOutcome,
 } from "./gallery-types.js";
-import { noteLastSequence, removeEntries } from "./gallery-removal.js";
-import { buildBeside, catchUp } from "./gallery-rebuild.js";
 import type { GallerySnapshots, SnapshotState } from "./gallery-snapshots.js";
 import { changedRecord } from "./gallery-update.js";
+import { IndexUpkeep } from "./gallery-upkeep.js";
 import { hashedRows, type HashedRow } from "./hashed-rows.js";
 import { listIdentities, type IdentitiesPage } from "./identities.js";
-import { hnswDefaults, indexKinds, type IndexSpec } from "./index-kinds.js";
+import { indexKinds, type IndexSpec } from "./index-kinds.js";
 import { storedFeatures } from "./remeasure.js";
 import { checkQueries, checkSequence } from "./search-checks.js";
-import type { VectorIndex } from "./vector-index.js";
 import { continuedRecord } from "./restoring.js";
 import { Turns } from "./turns.js";
 import { GalleryWrites } from "./gallery-writes.js";
 
-const measureAfterMs = 100;
 /** Enrolments planned in one turn of the main thread: some 4 µs each. */
 const plannedAtOnce = 128;
 
@@ -62,36 +54,32 @@ export class Gallery {
   readonly #index: GalleryIndex;
   readonly #writes: GalleryWrites;
   readonly #snapshots: GallerySnapshots;
-  #indexBytes: number;
-  #measuring: NodeJS.Timeout | undefined;
-  #rebuilds = 0;
-  /** Said once: what comes of it is the listener's. */
-  #isOutgrown = false;
-  #closed: Promise<void> | undefined;
-  /** Why it takes no more calls, where it was not closed for its own sake. */
-  #ended: "destroyed" | "replaced" | undefined;
+  readonly #upkeep: IndexUpkeep;
+  readonly #ending: GalleryEnding;
 
   private constructor(
     context: GalleryContext,
     record: GalleryRecord,
     parts: GalleryParts,
   ) {
+    const { rows, index, snapshots } = parts;
     this.#context = context;
-    this.#rows = parts.rows;
-    this.#index = parts.index;
+    this.#rows = rows;
+    this.#index = index;
+    this.#snapshots = snapshots;
     this.#writes = new GalleryWrites(record, {
-      context,
-      rows: this.#rows,
-      index: this.#index,
-      refusal: () =>
-        this.#closed === undefined ? undefined : this.#closedError(),
-      // What waited behind a restore would be written over what was restored.
-      dismissal: () =>
-        this.#ended === "replaced" ? this.#closedError() : undefined,
-      onCommit: () => this.#afterCommit(),
+      ...{ context, rows, index },
+      refusal: () => this.#ending.refusal,
+      dismissal: () => this.#ending.dismissal,
+      onCommit: () => this.#upkeep.afterCommit(),
     });
-    this.#snapshots = parts.snapshots;
-    this.#indexBytes = parts.indexBytes;
+    const writes = this.#writes;
+    this.#ending = new GalleryEnding({
+      ...{ context, index, snapshots, writes },
+      saveIndex: () => this.#saveIndex(),
+    });
+    const ending = this.#ending;
+    this.#upkeep = new IndexUpkeep({ ...parts, context, writes, ending });
   }
 
   /**
@@ -118,17 +106,17 @@ export class Gallery {
 
   /** The gallery as it stands; also after `close`. */
   describe(): GalleryDescription {
-    const state = this.#rebuilds > 0 ? "rebuilding" : "ready";
+    const state = this.#upkeep.isRebuilding ? "rebuilding" : "ready";
     return {
       ...factsOf(this.#record),
-      state: this.#closed === undefined ? state : "closed",
+      state: this.#ending.hasBegun ? "closed" : state,
       entryCount: this.#rows.size,
       identityCount: this.#rows.identityCount,
       indexedSequence: Math.min(
         this.#record.sequence,
         this.#index.oldestWaiting - 1,
       ),
-      indexBytes: this.#indexBytes,
+      indexBytes: this.#upkeep.sizeBytes,
     };
   }
 
@@ -146,7 +134,7 @@ export class Gallery {
     options: EnrollOptions = {},
   ): Promise<EnrollOutcome> {
     const { onExisting = "replace", inTransaction } = options;
-    this.#assertOpen();
+    this.#ending.assertOpen();
     await this.#index.room(this.#context.tail);
     return this.#writes.write(
       enrollments.length,
@@ -171,7 +159,7 @@ export class Gallery {
    * @throws {SearchCancelledError} the signal fired
    */
   async search(request: SearchRequest): Promise<SearchOutcome> {
-    this.#assertOpen();
+    this.#ending.assertOpen();
     const { dimension } = this.#record;
     const { minSequence = 0, freshness, signal } = request;
     checkQueries(this.#record, request);
@@ -179,7 +167,7 @@ export class Gallery {
     checkSequence(this.#record, request);
     if (freshness === "indexed") await this.#index.indexed(minSequence, signal);
     return this.#writes.read(async () => {
-      this.#assertOpen();
+      this.#ending.assertOpen();
       const { sequence } = this.#record;
       const { tables, exactBelow } = this.#context;
       const index = this.#index;
@@ -199,7 +187,7 @@ export class Gallery {
 
   /** @throws {EntryNotFoundError} */
   async getEntry(entryId: string, view: EntryView = "basic"): Promise<Entry> {
-    this.#assertOpen();
+    this.#ending.assertOpen();
     const row = this.#rows.named(entryId);
     if (row === undefined || !this.#isAlive(row))
       throw new EntryNotFoundError(this.name, entryId);
@@ -208,9 +196,9 @@ export class Gallery {
 
   /** By sequence. */
   async listEntries(page: EntryPageRequest): Promise<EntryPage> {
-    this.#assertOpen();
+    this.#ending.assertOpen();
     return this.#writes.read(async () => {
-      this.#assertOpen();
+      this.#ending.assertOpen();
       const { rows, isLast } = await listRows(this.#rows, page, this.#nowUs());
       return {
         entries: rows.map((row) => this.#entry(row, page.view ?? "basic")),
@@ -221,9 +209,9 @@ export class Gallery {
 
   /** In byte order. */
   async listIdentities(page: IdentitiesPage): Promise<IdentityPage> {
-    this.#assertOpen();
+    this.#ending.assertOpen();
     return this.#writes.read(() => {
-      this.#assertOpen();
+      this.#ending.assertOpen();
       return listIdentities(this.#rows, page, this.#nowUs());
     });
   }
@@ -237,7 +225,7 @@ export class Gallery {
     selector: EntrySelector,
     inTransaction?: InTransaction<DeleteOutcome>,
   ): Promise<DeleteOutcome> {
-    this.#assertOpen();
+    this.#ending.assertOpen();
     requireConditions(this.name, selector);
     return this.#writes.write(
       1,
@@ -258,7 +246,7 @@ export class Gallery {
     selector: EntrySelector,
     changes: EntryChanges,
   ): Promise<UpdateOutcome> {
-    this.#assertOpen();
+    this.#ending.assertOpen();
     requireConditions(this.name, selector);
     return this.#writes.write(
       1,
@@ -281,7 +269,7 @@ export class Gallery {
     identity: string,
     inTransaction: InTransaction<readonly HashedRow[]>,
   ): Promise<readonly HashedRow[]> {
-    this.#assertOpen();
+    this.#ending.assertOpen();
     const forgotten = await this.#writes.write(
       1,
       (draft) => hashedRows(draft.forget(identity), this.#source),
@@ -302,28 +290,28 @@ export class Gallery {
 
   /** Takes what was forgotten out of the index; nothing where nothing was. Searches and writes go on. */
   async compactIndex(): Promise<void> {
-    this.#assertOpen();
+    this.#ending.assertOpen();
     await this.#snapshots.inTurn(() => this.#snapshots.compact(this.#index));
   }
 
   /** Deletes what has expired. */
   async sweep(): Promise<void> {
-    this.#assertOpen();
+    this.#ending.assertOpen();
     if (this.#rows.expired(this.#nowUs()).next().done === true) return;
     await this.#writes.write(1, () => undefined, undefined);
   }
 
   /** Waits until the index holds every write acknowledged so far. */
   async indexed(): Promise<void> {
-    this.#assertOpen();
+    this.#ending.assertOpen();
     await this.#index.indexed(this.#record.sequence);
   }
 
   /** Writes the index to disk, for a fast start. */
   async snapshot(): Promise<void> {
-    this.#assertOpen();
+    this.#ending.assertOpen();
     await this.#snapshots.inTurn(() => {
-      this.#assertOpen();
+      this.#ending.assertOpen();
       return this.#snapshot();
     });
   }
@@ -343,12 +331,7 @@ export class Gallery {
 
   /** What the index is to be rebuilt to; undefined: it is as it should be. */
   get wantedIndex(): IndexSpec | undefined {
-    const { nextIndex, autoIndex, index } = this.#record;
-    const isOutgrown =
-      autoIndex === true &&
-      index.kind === "flat" &&
-      this.#rows.size >= this.#context.flatBelow;
-    return nextIndex ?? (isOutgrown ? hnswDefaults : undefined);
+    return this.#upkeep.wanted;
   }
 
   /**
@@ -357,7 +340,7 @@ export class Gallery {
    * @throws {StoreFullError} @throws {StoreReadOnlyError}
    */
   async update(changes: GalleryChanges): Promise<void> {
-    this.#assertOpen();
+    this.#ending.assertOpen();
     await this.#writes.changeRecord((record) =>
       changedRecord(record, changes, {
         entries: this.#rows.size,
@@ -368,7 +351,7 @@ export class Gallery {
 
   /** Takes back what `update` said of the index: a rebuild that was given up. */
   async keepIndex(): Promise<void> {
-    this.#assertOpen();
+    this.#ending.assertOpen();
     if (this.#record.nextIndex !== undefined)
       await this.#writes.changeRecord(({ nextIndex: _, ...record }) => record);
   }
@@ -382,26 +365,8 @@ export class Gallery {
    * @throws {ClosedError} @throws {StoreFullError} @throws {StoreReadOnlyError}
    */
   async rebuild(options: RebuildOptions = {}): Promise<void> {
-    this.#assertOpen();
-    const { tables, factory } = this.#context;
-    const spec = this.wantedIndex ?? this.#record.index;
-    const fresh = factory(spec, this.#record.dimension);
-    this.#rebuilds++;
-    try {
-      const source = { rows: this.#rows, tables, record: this.#record };
-      await buildBeside(fresh, source, {
-        ...options,
-        whileStill: (look) => this.#writes.read(look),
-      });
-      await this.#snapshots.inTurn(() =>
-        this.#writes.alone(() => this.#adopt(fresh, spec, options.signal)),
-      );
-    } catch (error) {
-      await fresh.close();
-      throw error;
-    } finally {
-      this.#rebuilds--;
-    }
+    this.#ending.assertOpen();
+    await this.#upkeep.rebuild(options);
   }
 
   /**
@@ -412,28 +377,19 @@ export class Gallery {
   async check(
     report: (doneCount: number) => void = () => undefined,
   ): Promise<GalleryCheck> {
-    this.#assertOpen();
+    this.#ending.assertOpen();
     const { tables } = this.#context;
-    let checked: GalleryCheck | undefined;
-    await this.#writes.alone(async () => {
-      checked = await checkGallery(
-        {
-          record: this.#record,
-          rows: this.#rows,
-          index: this.#index,
-          tables,
-        },
+    return this.#writes.alone(() =>
+      checkGallery(
+        { record: this.#record, rows: this.#rows, index: this.#index, tables },
         report,
-      );
-    });
-    if (checked === undefined) throw this.#closedError();
-    return checked;
+      ),
+    );
   }
 
   /** Finishes the writes under way, takes a snapshot where it saves time at the next start; idempotent. */
   close(): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
+    return this.#ending.close();
   }
 
   /**
@@ -441,38 +397,15 @@ export class Gallery {
    *
    * @throws {StoreFullError} or {StoreReadOnlyError}: then it is open and whole as before
    */
-  async destroy(): Promise<void> {
-    this.#assertOpen();
-    const { store, tables } = this.#context;
-    const { name } = this.#record;
-    this.#ended = "destroyed";
-    const removing = (async () => {
-      await this.#writes.idle();
-      // From here on it is gone for good: what is left of its entries, the next start would remove.
-      await store.write((writer) => {
-        writer.remove(tables.galleries, name);
-        noteLastSequence(writer, tables, this.#record);
-      });
-    })();
-    this.#closed = removing.then(() =>
-      this.#snapshots.inTurn(() => this.#removeRest()),
-    );
-    try {
-      await this.#closed;
-    } catch (error) {
-      await removing.catch(() => {
-        this.#ended = undefined;
-        this.#closed = undefined;
-      });
-      throw error;
-    }
+  destroy(): Promise<void> {
+    return this.#ending.delete();
   }
 
   /** Runs an action while no write is under way, with the last sequence given; used by `restoreGalleries`. */
   hold(action: (lastSequence: number) => Promise<void>): Promise<void> {
-    this.#assertOpen();
+    this.#ending.assertOpen();
     return this.#writes.alone(() => {
-      if (this.#closed !== undefined) throw this.#closedError();
+      this.#ending.assertOpen();
       return action(this.#record.sequence);
     });
   }
@@ -489,95 +422,21 @@ export class Gallery {
    * @returns when its entries are removed; never rejects
    */
   giveWay(): Promise<void> {
-    this.#ended = "replaced";
-    this.#closed = this.#snapshots.inTurn(() => this.#removeRest());
-    return this.#closed;
+    return this.#ending.giveWay();
   }
 
-  /** Of a gallery whose record is gone. */
-  async #removeRest(): Promise<void> {
-    const { store, tables, log } = this.#context;
-    await this.#writes.exclusive(() => this.#index.close());
-    try {
-      await this.#snapshots.remove();
-      await removeEntries(store, tables, this.#record.number);
-    } catch (error) {
-      log.warn("what is left of a deleted gallery stays until the next start", {
-        gallery: this.name,
-        error,
-      });
-    }
-  }
-
-  async #close(): Promise<void> {
-    await this.#writes.idle();
-    const { log } = this.#context;
+  /** Where that saves time at the next start. */
+  async #saveIndex(): Promise<void> {
     const isBuilt = this.unsavedWrites > 0;
     // Compacting what was forgotten would take as long as the rebuild that the next start makes instead.
-    if (isBuilt && this.#rows.size > 0 && !this.#snapshots.mustCompact) {
-      try {
-        await this.#snapshots.inTurn(() => this.#snapshot());
-      } catch (error) {
-        // The index is a cache: without a snapshot the next start takes longer, and nothing is lost.
-        log.warn("no snapshot at close, the next start rebuilds the index", {
-          gallery: this.name,
-          error,
-        });
-      }
-    }
-    await this.#writes.exclusive(() => this.#index.close());
+    if (isBuilt && this.#rows.size > 0 && !this.#snapshots.mustCompact)
+      await this.#snapshots.inTurn(() => this.#snapshot());
   }
 
   async #snapshot(): Promise<void> {
     const { hasSnapshots, clock } = this.#context;
     if (hasSnapshots)
       await this.#snapshots.save(this.#index, this.#record, clock.now());
-  }
-
-  /** Puts a new index in place while no write is under way. */
-  async #adopt(
-    fresh: VectorIndex,
-    spec: IndexSpec,
-    signal: AbortSignal | undefined,
-  ): Promise<void> {
-    const { tables, store } = this.#context;
-    if (this.#closed !== undefined) throw this.#closedError();
-    const source = { rows: this.#rows, tables, record: this.#record };
-    // Few by now: searches go on, and writes wait for them.
-    await catchUp(fresh, source);
-    signal?.throwIfAborted();
-    const { nextIndex: _, ...rest } = this.#record;
-    const record = { ...rest, index: spec };
-    await store.write((writer) => {
-      writer.put(tables.galleries, record.name, record);
-    });
-    this.#writes.record = record;
-    await this.#writes.exclusive(() => this.#index.replace(fresh));
-    this.#indexBytes = (await this.#index.facts()).sizeBytes;
-    // They are of the old index, and one of the same sequence would be taken for the new one's.
-    await this.#snapshots.remove();
-  }
-
-  #afterCommit(): void {
-    this.#measureIndex();
-    if (!this.#isOutgrown && this.wantedIndex !== undefined) {
-      this.#isOutgrown = true;
-      this.#context.onOutgrown(this.name);
-    }
-  }
-
-  /** Behind the writes, which do not wait for what only `describe` says, and not after each of hundreds a second. */
-  #measureIndex(): void {
-    this.#measuring ??= setTimeout(() => {
-      this.#measuring = undefined;
-      this.#index.facts().then(
-        ({ sizeBytes }) => {
-          this.#indexBytes = sizeBytes;
-        },
-        // Closed meanwhile.
-        () => undefined,
-      );
-    }, measureAfterMs).unref();
   }
 
   #entry(row: Row, view: EntryView): Entry {
@@ -594,20 +453,5 @@ export class Gallery {
 
   #nowUs(): number {
     return Math.round(this.#context.clock.now() * 1000);
-  }
-
-  #closedError(): ReidError {
-    switch (this.#ended) {
-      case "destroyed":
-        return new GalleryNotFoundError(this.name);
-      case "replaced":
-        return new GalleryBusyError(this.name, "being restored");
-      case undefined:
-        return new ClosedError(`gallery "${this.name}"`);
-    }
-  }
-
-  #assertOpen(): void {
-    if (this.#closed !== undefined) throw this.#closedError();
   }
 }
