@@ -128,6 +128,14 @@ export class Access {
     return found;
   }
 
+  /** Whether `authenticate` would give this principal again: none has changed since, and it has not expired. */
+  isInForce(principal: Principal): boolean {
+    return (
+      this.#known.some((one) => one.principal === principal) &&
+      principal.expiresAtMs > this.#clock.now()
+    );
+  }
+
   /** Counts a call against the principal's rate. @throws {RateLimitedError} */
   spend({ name, callsPerSecond }: Principal): void {
     if (callsPerSecond === undefined) return;

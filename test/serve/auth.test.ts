@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { describe, test } from "node:test";
+import { describe, mock, test } from "node:test";
+import { Metadata } from "@grpc/grpc-js";
 import { systemClock, type Clock } from "#core/clock";
 import { parseConfig } from "#core/config";
 import { ConfigError } from "#core/errors";
@@ -10,6 +11,7 @@ import { Access, type Credentials } from "#serve/auth";
 import { PermissionDeniedError } from "#serve/auth-errors";
 import { certificateNames } from "#serve/certificate-names";
 import { GalleryGlobs } from "#serve/gallery-globs";
+import { callerOf } from "#serve/services/credentials";
 import { TokenBucket } from "#serve/token-bucket";
 import { inFolder } from "../support/galleries.js";
 import { bearer, principal, tokenHash, tokenOf } from "../support/tokens.js";
@@ -125,6 +127,54 @@ describe("who makes a call", () => {
     });
     assert.equal(access.isOn, false);
     assert.equal(access.authenticate(withToken("nonsense")).role, "admin");
+    await access.close();
+  });
+});
+
+describe("who makes a call that is under way", () => {
+  /** A call under a token, as each that handles it sees it. */
+  const callUnder = (name: string) => {
+    const metadata = new Metadata();
+    metadata.set("authorization", bearer(name));
+    return () => ({ metadata, getAuthContext: () => ({}) });
+  };
+
+  test("is looked up once, for each call, and again when principals have changed", () =>
+    inFolder(async (folder) => {
+      const file = join(folder, "principals.yaml");
+      const write = (...principals: readonly object[]) =>
+        writeFile(file, JSON.stringify({ principals }));
+      await write(principal("a", "reader"), principal("b", "admin"));
+      const access = await opened([], { file });
+      const lookUp = mock.method(access, "authenticate");
+      const [a, b] = [callUnder("a"), callUnder("b")];
+      const names = () => [callerOf(access, a()), callerOf(access, b())];
+      const first = names();
+      assert.deepEqual(
+        first.map(({ role }) => role),
+        ["reader", "admin"],
+      );
+      assert.deepEqual(names(), first);
+      assert.equal(lookUp.mock.callCount(), 2);
+      await write(principal("a", "writer"));
+      await access.look();
+      assert.equal(callerOf(access, a()).role, "writer");
+      assert.throws(() => callerOf(access, b()), isUnauthenticated);
+      assert.equal(lookUp.mock.callCount(), 4);
+      await access.close();
+    }));
+
+  test("is nobody once the principal has expired", async () => {
+    let now = 0;
+    const clock: Clock = { now: () => now, monotonic: () => 0 };
+    const expires_at = "2030-01-31T12:00:00Z";
+    const access = await opened([principal("a", "reader", { expires_at })], {
+      clock,
+    });
+    const a = callUnder("a");
+    assert.equal(callerOf(access, a()).name, "a");
+    now = Date.parse(expires_at);
+    assert.throws(() => callerOf(access, a()), isUnauthenticated);
     await access.close();
   });
 });

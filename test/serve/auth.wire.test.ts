@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe, mock, test } from "node:test";
 import {
   Client as GrpcClient,
   credentials,
@@ -12,6 +12,7 @@ import {
 import { connect, errorFromCall, type Client } from "#cli/client";
 import { parseConfig } from "#core/config";
 import { silentLog } from "#core/log";
+import { Access } from "#serve/auth";
 import { rpcNames, rpcs, type Role, type RpcName } from "#serve/rpcs";
 import { packageDefinition } from "#serve/services/definitions";
 import { startServer } from "#serve/server";
@@ -153,6 +154,20 @@ describe("a call that brings no token in force", () => {
       assert.equal(errorFromCall(failed).code, "UNAUTHENTICATED");
     }
     client.close();
+  });
+});
+
+describe("a caller who is known", () => {
+  test("is looked up once a call, of every RPC", async () => {
+    const lookUp = mock.method(Access.prototype, "authenticate");
+    try {
+      for (const [i, name] of rpcNames.entries()) {
+        await reasonOf("admin", name);
+        assert.equal(lookUp.mock.callCount(), i + 1, name);
+      }
+    } finally {
+      lookUp.mock.restore();
+    }
   });
 });
 

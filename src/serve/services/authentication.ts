@@ -6,7 +6,7 @@ import {
 import { wireStatus } from "../status.js";
 import { greeting, statusObject } from "./call.js";
 import type { ServiceContext } from "./context.js";
-import { credentialsOf } from "./credentials.js";
+import { callerOf } from "./credentials.js";
 
 const HEALTH = "/grpc.health.v1.Health/";
 const OURS = "/reid.v1.";
@@ -24,12 +24,10 @@ export function authentication(
   return ({ path }, call) => {
     if (path.startsWith(HEALTH)) return new ServerInterceptingCall(call);
     const admit = (metadata: Metadata) => {
-      const principal = access.authenticate(
-        credentialsOf({
-          metadata,
-          getAuthContext: () => call.getAuthContext(),
-        }),
-      );
+      const principal = callerOf(access, {
+        metadata,
+        getAuthContext: () => call.getAuthContext(),
+      });
       if (!path.startsWith(OURS)) access.spend(principal);
     };
     return new ServerInterceptingCall(call, {

@@ -22,7 +22,7 @@ import {
 } from "../rpcs.js";
 import { wireStatus } from "../status.js";
 import type { ServiceContext } from "./context.js";
-import { credentialsOf, type AuthenticatedCall } from "./credentials.js";
+import { callerOf, type AuthenticatedCall } from "./credentials.js";
 import { serializeResponse } from "./definitions.js";
 
 /** So long before a deadline, at most a fifth of the time, it is over here: the caller can still be told at which stage. */
@@ -181,11 +181,10 @@ export function openCall<Name extends RpcName>(
   const onShutdown = () => abort.abort(shutdown.reason);
   shutdown.addEventListener("abort", onShutdown);
 
-  const credentials = credentialsOf(grpcCall);
   let principal: Principal | undefined;
   let asked = request;
   const authorize = () => {
-    principal = access.authenticate(credentials);
+    principal = callerOf(access, grpcCall);
     requireRole(principal, name);
     if (asked !== undefined) permit(principal, name, asked, config.auth);
     return principal;
