@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe, mock, test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
+import { FaissIndex, faissMissing } from "#index/faiss";
+import { metric } from "../support/metrics.js";
 import { failedCall, trailersOf } from "../support/raw-call.js";
+import { wireEngine } from "../support/scaled.js";
 import {
   startWireServer,
   unitFeature,
@@ -101,5 +105,77 @@ describe("a write whose caller is gone", () => {
     const stored = (await entriesOf()).map(({ entryId }) => entryId);
     for (const { entryId } of again.results)
       assert.ok(stored.includes(entryId), entryId);
+  });
+});
+
+describe("a search whose caller is gone", () => {
+  const skip =
+    wireEngine === "scaled"
+      ? "Milvus searches; test/scale-out has what it waits for"
+      : (faissMissing()?.message ?? false);
+  const dimension = 512;
+  const model = { name: "external", version: 1 };
+  /** Cheap to make: two numbers that are not zero. */
+  const feature = (i: number) => {
+    const numbers = new Float32Array(dimension);
+    numbers[i % dimension] = Math.cos(1 / (i + 1));
+    numbers[(i + 1) % dimension] = Math.sin(1 / (i + 1));
+    return { f32le: Buffer.from(numbers.buffer), model };
+  };
+  const finished =
+    'reid_search_duration_seconds_count{gallery="large",mode="exact",filtered="false"}';
+
+  test("stops in the index, long before it has compared all, and is not among those that came to an end", async (t) => {
+    if (skip !== false) return t.skip(skip);
+    const own = await startWireServer({
+      limits: { queries: 4096 },
+      index: { threads: 1 },
+    });
+    const searches = mock.method(FaissIndex.prototype, "search");
+    try {
+      const { GalleryService, SearchService } = own.client;
+      await GalleryService.CreateGallery({
+        gallery: { name: "large", model, dimension, index: { flat: {} } },
+      });
+      // 42 billion products for 4096 queries: seconds, of which a cancellation takes milliseconds.
+      for (let first = 0; first < 20_000; first += 250)
+        await GalleryService.Enroll({
+          gallery: "large",
+          enrollments: Array.from({ length: 250 }, (_, i) => ({
+            feature: feature(first + i),
+          })),
+        });
+      const search = (count: number, signal?: AbortSignal) =>
+        SearchService.Search(
+          {
+            ...{ gallery: "large", k: 1, mode: "SEARCH_MODE_EXACT" },
+            queries: Array.from({ length: count }, (_, i) => ({
+              feature: feature(i),
+            })),
+          },
+          signal === undefined ? {} : { signal },
+        );
+      await search(1);
+      assert.equal(await metric(own, finished), 1);
+      searches.mock.resetCalls();
+      const hangUp = new AbortController();
+      const call = search(4096, hangUp.signal).then(
+        () => "answered",
+        () => "cancelled",
+      );
+      while (searches.mock.callCount() === 0) await turn();
+      hangUp.abort();
+      assert.equal(await call, "cancelled");
+      // The index has one thread: when this one is answered, the other has ended, one way or the other.
+      await search(1);
+      assert.equal(searches.mock.callCount(), 2);
+      await assert.rejects(searches.mock.calls[0].result as Promise<unknown>, {
+        code: "CANCELLED",
+      });
+      assert.equal(await metric(own, finished), 2);
+    } finally {
+      searches.mock.restore();
+      await own.close();
+    }
   });
 });
