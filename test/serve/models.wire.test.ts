@@ -76,6 +76,8 @@ describe("a server without any model", () => {
         gallery: "outside",
         k: 1,
         queries: [{ feature }],
+        // No version of it is active: the caller's own count is meant.
+        model: { name: "external" },
       });
       assert.equal(results[0].hits[0].entry?.entryId, "e");
     });
@@ -119,6 +121,42 @@ describe("a version published after a gallery was made", () => {
           [1, "MODEL_STATE_LOADED", ["g"]],
         ],
       );
+    });
+  });
+});
+
+describe("a pin to version 0", () => {
+  const query = { crop: noiseCrop(1) };
+  /** What may pin a gallery's version. */
+  const asks = ({ SearchService }: Client, gallery: string) => [
+    (model: object) =>
+      SearchService.Search({ gallery, k: 1, queries: [query], model }),
+    (model: object) => SearchService.Identify({ gallery, ...query, model }),
+  ];
+
+  test("means the active version, whether or not the gallery is on it", async () => {
+    const models = join(folder, "pins", "models");
+    await writeTinyBundle(models, "door", 1);
+    await serving("pins", async ({ GalleryService }) => {
+      await GalleryService.CreateGallery({ gallery: { name: "old" } });
+    });
+    await writeTinyBundle(models, "door", 2);
+    await serving("pins", async (client) => {
+      const { gallery } = await client.GalleryService.CreateGallery({
+        gallery: { name: "new", model: { name: "door", version: 0 } },
+      });
+      assert.equal(gallery?.model?.version, 2);
+      for (const pin of [{}, { version: 0 }, { name: "door" }]) {
+        for (const ask of asks(client, "new"))
+          assert.equal((await ask(pin)).model?.version, 2);
+        for (const ask of asks(client, "old")) {
+          const { facts } = await refused(ask(pin), "MODEL_MISMATCH");
+          assert.equal(facts["expected"], "door/1");
+          assert.equal(facts["received"], "door/2");
+        }
+      }
+      for (const ask of asks(client, "old"))
+        assert.equal((await ask({ version: 1 })).model?.version, 1);
     });
   });
 });

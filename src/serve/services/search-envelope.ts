@@ -6,6 +6,7 @@ import { isLargeView, viewFrom } from "../entries.js";
 import { FieldInvalidError } from "../errors.js";
 import { numberIn, sequenceFrom, wholeIn, wordFrom } from "../fields.js";
 import { filterFrom, type FilterBudget } from "../filters.js";
+import { EXTERNAL_MODEL } from "../gallery-requests.js";
 import type { KReciprocal__Output } from "../generated/reid/v1/KReciprocal.js";
 import type { SearchRequest__Output } from "../generated/reid/v1/SearchRequest.js";
 import {
@@ -14,7 +15,7 @@ import {
   requireBatch,
   requireFewValuesIn,
 } from "../requests.js";
-import type { ModelReference } from "../registry.js";
+import type { ModelReference, ModelRegistry } from "../registry.js";
 import type { RerankSettings } from "../reranking.js";
 import type { ServiceContext } from "./context.js";
 
@@ -99,21 +100,38 @@ export function similarityFrom(value: number | undefined): number | undefined {
     : numberIn(value, "min_similarity", { minimum: -1, maximum: 1 });
 }
 
-/** @throws {ModelMismatchError} the pinned version is not the gallery's */
+/**
+ * A pin's version 0 is the active one, as everywhere: it need not be the gallery's.
+ *
+ * @throws {ModelMismatchError} the pinned version is not the gallery's
+ */
 export function checkPin(
-  context: ServiceContext,
+  { registry }: Pick<ServiceContext, "registry">,
   pin: ModelReference | undefined,
   gallery: GalleryDescription,
 ): void {
   if (pin === undefined) return;
-  const name = pin.name === "" ? context.registry.defaultModel : pin.name;
-  const version = pin.version === 0 ? gallery.model.version : pin.version;
+  const name = pin.name === "" ? registry.defaultModel : pin.name;
+  const version =
+    pin.version === 0 ? impliedVersion(registry, name, gallery) : pin.version;
   if (name !== gallery.model.name || version !== gallery.model.version)
     throw new ModelMismatchError(
       gallery.name,
       `${gallery.model.name}/${gallery.model.version}`,
       `${name}/${version}`,
     );
+}
+
+/** The version of a pin that names none; 0: no version of that model is active. */
+function impliedVersion(
+  registry: ModelRegistry,
+  name: string | undefined,
+  { model }: GalleryDescription,
+): number {
+  // Features made elsewhere have no active version: theirs is the caller's own count.
+  return name === EXTERNAL_MODEL
+    ? model.version
+    : (registry.activeVersion(name)?.version ?? 0);
 }
 
 /**
