@@ -17,7 +17,7 @@ export class StoreFullError extends ReidError<{
   ) {
     super(
       `store ${folder} has ${freeBytes} bytes free, a write needs ${minFreeBytes}: ` +
-        "free space on that disk, delete entries, or lower store.min_free_bytes",
+        "free space on that disk, or lower store.min_free_bytes",
       { folder, freeBytes, minFreeBytes },
       options,
     );
