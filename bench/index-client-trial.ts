@@ -29,6 +29,8 @@ export interface ClientInput {
 export interface ClientTrial {
   /** Entries acknowledged, or searches answered. */
   readonly count: number;
+  /** Its first call, milliseconds since 1970. */
+  readonly startedAtMs: number;
   readonly seconds: number;
   /** Of each call, ms, in order. */
   readonly callMs: readonly number[];
@@ -45,6 +47,7 @@ const rows = await readRows(input.features);
 const available = rows.length / dimension;
 const callMs: number[] = [];
 const model = { name: "external", version: 1 };
+const startedAtMs = systemClock.now();
 const started = monotonic();
 
 function feature(row: number) {
@@ -103,6 +106,7 @@ async function caller(): Promise<void> {
 await Promise.all(Array.from({ length: callers }, caller));
 const result: ClientTrial = {
   count: Math.min(next, input.count),
+  startedAtMs,
   seconds: (monotonic() - started) / 1000,
   callMs,
 };

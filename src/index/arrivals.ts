@@ -1,7 +1,7 @@
 /** Over which a rate is taken, ms. */
 const overMs = 100;
 
-/** How many entries have come of late: those of the last tenth of a second, older ones fading. */
+/** How many entries have come of late: those of the last tenth of a second, older ones fading; after so long a silence none. */
 export class Arrivals {
   #count = 0;
   #at = 0;
@@ -18,6 +18,7 @@ export class Arrivals {
   }
 
   #faded(nowMs: number): number {
-    return this.#count * Math.exp((this.#at - nowMs) / overMs);
+    const silentMs = nowMs - this.#at;
+    return silentMs < overMs ? this.#count * Math.exp(-silentMs / overMs) : 0;
   }
 }
