@@ -1,22 +1,13 @@
 import { open, type Database, type RootDatabase } from "lmdb";
 
-import { assert } from "./errors.js";
 import { environmentOptions } from "./store-file.js";
 import type { StoreTransaction } from "./store-transaction.js";
 import { StoreWriter } from "./store-writer.js";
 
-/** How a table's values are encoded: raw bytes, or MessagePack of plain data (typed arrays and bytes included). */
-export type ValueEncoding = "bytes" | "data";
-
-/** lmdb's own, of a table of plain data; its types leave it out. */
-interface ValueEncoder {
-  encode(value: unknown): Uint8Array;
-}
-
 /** An open LMDB environment with its tables: read here, written by a thread of its own. */
 export class StoreEnvironment {
   readonly root: RootDatabase;
-  readonly databases = new Map<string, Database>();
+  readonly #databases = new Map<string, Database<Buffer>>();
   readonly #writer: StoreWriter;
   #ranges = 0;
   #retired: (() => void) | undefined;
@@ -31,25 +22,13 @@ export class StoreEnvironment {
     this.#writer = new StoreWriter(settled);
   }
 
-  database(name: string, encoding: ValueEncoding): Database {
-    const known = this.databases.get(name);
+  /** A table, made if it is not there; its values as bytes, with what store-values.ts puts behind them. */
+  database(name: string): Database<Buffer> {
+    const known = this.#databases.get(name);
     if (known !== undefined) return known;
-    const database = this.root.openDB({
-      name,
-      encoding: encoding === "bytes" ? "binary" : "msgpack",
-    });
-    this.databases.set(name, database);
+    const database = this.root.openDB<Buffer>({ name, encoding: "binary" });
+    this.#databases.set(name, database);
     return database;
-  }
-
-  /** A value's bytes as its table has them; may be a view into memory that is used again. */
-  encode(name: string, value: unknown): Uint8Array {
-    const database = this.databases.get(name);
-    assert(database !== undefined, `table ${name} is of another store`);
-    const { encoder } = database as { encoder?: ValueEncoder };
-    return encoder === undefined
-      ? (value as Uint8Array)
-      : encoder.encode(value);
   }
 
   /**

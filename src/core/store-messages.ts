@@ -17,7 +17,7 @@ export interface TransactionPart {
   readonly layout: readonly number[];
   /** [N]: a range where the operation removes one. */
   readonly keys: readonly (StoreKey | KeyRange)[];
-  /** One after another, each from where the one before ends. */
+  /** One after another, each from where the one before ends, with room for its checksum. */
   readonly values: Uint8Array;
   /** Nothing follows: the transaction can be committed. */
   readonly isLast: boolean;

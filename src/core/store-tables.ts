@@ -1,13 +1,20 @@
 import type { Database } from "lmdb";
 
 import { readingFailure } from "./store-disk.js";
-import type { StoreEnvironment, ValueEncoding } from "./store-environment.js";
+import type { StoreEnvironment } from "./store-environment.js";
+import { StoreCorruptError } from "./store-errors.js";
 import { keyOf, rangeOf, type KeyRange, type StoreKey } from "./store-keys.js";
+import {
+  decodeValue,
+  sealBytesOf,
+  unseal,
+  type ValueEncoding,
+} from "./store-values.js";
 
 /**
  * One named table of the store: reads see the last committed write.
  *
- * Every read throws StoreCorruptError where the file is damaged there, and StoreReadOnlyError while a commit that
+ * Every read throws StoreCorruptError where the file is damaged there, if only in a bit of a value; and StoreReadOnlyError while a commit that
  * failed has not been taken back.
  */
 export interface Table<Value> {
@@ -52,9 +59,10 @@ export class StoreTable<Value> implements Table<Value> {
   }
 
   get(key: StoreKey): Value | undefined {
-    return this.#read(
-      (database) => database.get(keyOf(key)) as Value | undefined,
-    );
+    return this.#read((database) => {
+      const bytes = database.get(keyOf(key));
+      return bytes === undefined ? undefined : this.#valueOf(key, bytes);
+    });
   }
 
   has(key: StoreKey): boolean {
@@ -63,13 +71,16 @@ export class StoreTable<Value> implements Table<Value> {
 
   *range(range: KeyRange = {}): Iterable<{ key: StoreKey; value: Value }> {
     const environment = this.#environment();
-    const database = environment.database(this.name, this.#encoding);
+    const database = environment.database(this.name);
     const sought = rangeOf(range);
     try {
       for (const { key, value } of environment.iterate(() =>
         database.getRange(sought),
       ))
-        yield { key: key as StoreKey, value: value as Value };
+        yield {
+          key: key as StoreKey,
+          value: this.#valueOf(key as StoreKey, value),
+        };
     } catch (error) {
       throw readingFailure(this.#folder, error);
     }
@@ -79,9 +90,19 @@ export class StoreTable<Value> implements Table<Value> {
     return this.#read((database) => database.getKeysCount(rangeOf(range)));
   }
 
-  #read<Result>(look: (database: Database) => Result): Result {
+  #valueOf(key: StoreKey, bytes: Buffer): Value {
+    const value = sealBytesOf(this.name) > 0 ? unseal(key, bytes) : bytes;
+    if (value === undefined)
+      throw new StoreCorruptError(
+        this.#folder,
+        `the value of ${String(key)} in table ${this.name} is damaged`,
+      );
+    return decodeValue(this.#encoding, value) as Value;
+  }
+
+  #read<Result>(look: (database: Database<Buffer>) => Result): Result {
     try {
-      return look(this.#environment().database(this.name, this.#encoding));
+      return look(this.#environment().database(this.name));
     } catch (error) {
       throw readingFailure(this.#folder, error);
     }

@@ -1,5 +1,6 @@
 import type { KeyRange, StoreKey } from "./store-keys.js";
 import { operationKinds, type TransactionPart } from "./store-messages.js";
+import { sealBytesOf } from "./store-values.js";
 
 type OperationKind = keyof typeof operationKinds;
 
@@ -22,7 +23,7 @@ export class StoreTransaction {
   }
 
   put(table: string, key: StoreKey, value: Uint8Array): void {
-    const end = this.#size + value.byteLength;
+    const end = this.#size + value.byteLength + sealBytesOf(table);
     if (end > this.#values.length) {
       // Not out of Node's pool: it is transferred whole.
       const larger = Buffer.allocUnsafeSlow(

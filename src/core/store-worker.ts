@@ -14,6 +14,7 @@ import {
   type StoreRequest,
   type TransactionPart,
 } from "./store-messages.js";
+import { seal, sealBytesOf } from "./store-values.js";
 
 assert(parentPort, "the store's worker runs in a thread of its own");
 const port = parentPort;
@@ -82,16 +83,21 @@ function commit(parts: readonly TransactionPart[]): Outcome {
 
 function write(part: TransactionPart): void {
   const opened = part.tables.map(tableOf);
-  const { layout, keys, values } = part;
+  const { layout, keys } = part;
+  const { buffer, byteOffset, byteLength } = part.values;
+  const values = Buffer.from(buffer, byteOffset, byteLength);
   let start = 0;
   keys.forEach((key, i) => {
     const at = layoutNumbers * i;
     const [kind, index, end] = [layout[at], layout[at + 1], layout[at + 2]];
     const table = opened[index];
     switch (kind) {
-      case operationKinds.put:
-        table.putSync(keyOf(key as StoreKey), values.subarray(start, end));
+      case operationKinds.put: {
+        const value = values.subarray(start, end);
+        if (sealBytesOf(part.tables[index]) > 0) seal(key as StoreKey, value);
+        table.putSync(keyOf(key as StoreKey), value);
         break;
+      }
       case operationKinds.remove:
         table.removeSync(keyOf(key as StoreKey));
         break;

@@ -19,7 +19,6 @@ import {
   writeFailure,
 } from "./files.js";
 import type { FolderLock } from "./folder-lock.js";
-import { refuseNewer } from "./format.js";
 import {
   checkFile,
   copyPrefix,
@@ -32,18 +31,22 @@ import {
   panicked,
   removeCopies,
 } from "./store-disk.js";
-import { StoreEnvironment, type ValueEncoding } from "./store-environment.js";
+import { StoreEnvironment } from "./store-environment.js";
 import { StoreFullError, StoreReadOnlyError } from "./store-errors.js";
 import { takeBack } from "./store-file.js";
 import { StoreTable, type Table, type Writer } from "./store-tables.js";
 import { StoreTransaction } from "./store-transaction.js";
+import {
+  formatOf,
+  refuseUpgrade,
+  storeFormat,
+  upgradedCopy,
+} from "./store-upgrade.js";
+import { encodeValue, labelTable, type ValueEncoding } from "./store-values.js";
 import { TransactionFailedError } from "./store-writer.js";
 
 export type { KeyRange, StoreKey } from "./store-keys.js";
 export type { Table, Writer } from "./store-tables.js";
-
-/** Version of the tables' layout (docs/formats.md). */
-const storeFormat = 1;
 
 /** Settings of a store. */
 export interface StoreOptions {
@@ -53,6 +56,8 @@ export interface StoreOptions {
   readonly freeBytes?: (folder: string) => Promise<number>;
   /** Told how long each transaction took from its writes to its flush, ms. */
   readonly onCommit?: (durationMs: number) => void;
+  /** Told how many values of a store of an earlier format have been rewritten, of how many. */
+  readonly onUpgraded?: (doneCount: number, totalCount: number) => void;
 }
 
 /** What the metrics and GetServerInfo say about the store. */
@@ -109,12 +114,12 @@ export class Store {
   }
 
   /**
-   * Opens or makes the store and takes the folder's lock.
+   * Opens or makes the store and takes the folder's lock. One of an earlier format is copied into the present one.
    *
    * @throws {StoreLockedError} another process has the folder
    * @throws {StoreReadOnlyError} the folder cannot be written
    * @throws {ConfigError} something that is no folder stands there
-   * @throws {StoreFullError} not even an empty store fits
+   * @throws {StoreFullError} not even an empty store fits, or no copy of one of an earlier format
    * @throws {StoreCorruptError} the file is no LMDB environment, or its pages are damaged
    * @throws {FormatNewerError} a later version has written it
    */
@@ -135,7 +140,7 @@ export class Store {
       try {
         // Made now: a disk that takes no writes takes no new table either.
         store.table("probes", "data");
-        store.#checkFormat();
+        await store.#settleFormat(free, options.onUpgraded);
         await noteMade(path);
       } catch (error) {
         await environment.close().catch(() => undefined);
@@ -148,15 +153,18 @@ export class Store {
     }
   }
 
-  /** @throws {FormatNewerError} */
-  #checkFormat(): void {
-    const format = this.#formats.get("store");
-    refuseNewer(join(this.folder, "store"), format, storeFormat);
+  /** @throws {FormatNewerError} @throws {StoreFullError} @throws {StoreCorruptError} */
+  async #settleFormat(
+    freeBytes: number,
+    onUpgraded: StoreOptions["onUpgraded"] = () => undefined,
+  ): Promise<void> {
+    const { root } = this.#environment;
+    const format = formatOf(this.folder, root);
+    if (format === 1) {
+      await refuseUpgrade(this.folder, root, freeBytes);
+      await this.#replace((copy) => upgradedCopy(root, copy, onUpgraded));
+    }
     this.#isLabelled = format !== undefined;
-  }
-
-  get #formats(): Table<number> {
-    return this.table<number>("format", "data");
   }
 
   /** The table of that name, made if it is not there. The same name gives the same table. */
@@ -175,7 +183,7 @@ export class Store {
     });
     // Made now, not when it is first written: a disk that takes no writes takes no new table either.
     try {
-      this.#environment.database(name, encoding);
+      this.#environment.database(name);
     } catch (error) {
       throw openingFailure(this.folder, error);
     }
@@ -221,7 +229,8 @@ export class Store {
     const writer = this.#writer(transaction);
     const result = await action(writer);
     if (transaction.isEmpty) return result;
-    if (!this.#isLabelled) writer.put(this.#formats, "store", storeFormat);
+    if (!this.#isLabelled)
+      writer.put(this.table<number>(labelTable, "data"), "store", storeFormat);
     const started = performance.now();
     try {
       await this.#environment.commit(transaction);
@@ -317,8 +326,7 @@ export class Store {
       const inner = join(copy, "store");
       const fresh = new StoreEnvironment(inner, path);
       try {
-        for (const [name, { encoding }] of this.#tables)
-          fresh.database(name, encoding);
+        for (const name of this.#tables.keys()) fresh.database(name);
         await this.#putInPlace(join(inner, "data.mdb"), join(path, "data.mdb"));
       } catch (error) {
         await fresh.close();
@@ -476,10 +484,12 @@ export class Store {
   }
 
   #writer(transaction: StoreTransaction): Writer {
-    const environment = this.#environment;
     return {
-      put: (table, key, value) =>
-        transaction.put(table.name, key, environment.encode(table.name, value)),
+      put: ({ name }, key, value) => {
+        const known = this.#tables.get(name);
+        assert(known !== undefined, `table ${name} is of another store`);
+        transaction.put(name, key, encodeValue(known.encoding, value));
+      },
       remove: (table, key) => transaction.remove(table.name, key),
       removeRange: (table, range) => transaction.removeRange(table.name, range),
     };

@@ -209,6 +209,7 @@ async function openParts(
     minFreeBytes: config.store.minFreeBytes,
     onCommit: (durationMs) =>
       telemetry.record("reid.store.commit.duration", durationMs / 1000),
+    onUpgraded: upgradeLog(log, clock),
     ...options.store,
   });
   closers.push(() => store.close());
@@ -312,6 +313,22 @@ async function openParts(
 }
 
 /** Crops sent to a gallery are embedded with its version, whatever is active: that has to be loaded too. */
+/** How often a start says how far a store is that is brought to the present format. */
+const saidEveryMs = 5000;
+
+/** Says so in the log, and when it is there. */
+function upgradeLog(
+  log: Log,
+  clock: Clock,
+): NonNullable<StoreOptions["onUpgraded"]> {
+  let saidMs = clock.monotonic();
+  return (done, of) => {
+    if (done < of && clock.monotonic() - saidMs < saidEveryMs) return;
+    saidMs = clock.monotonic();
+    log.info("store is brought to the present format", { done, of });
+  };
+}
+
 async function loadGalleryModels(
   galleries: Galleries,
   registry: ModelRegistry,

@@ -174,14 +174,14 @@ describe("what a later version has written", { skip }, () => {
       const formats = store.table<number>("format", "data");
       const numbers = store.table<number>("numbers", "data");
       await store.write((writer) => writer.put(numbers, "one", 1));
-      assert.equal(formats.get("store"), 1);
-      await store.write((writer) => writer.put(formats, "store", 2));
+      assert.equal(formats.get("store"), 2);
+      await store.write((writer) => writer.put(formats, "store", 3));
       await store.close();
       const file = join(data, "store", "data.mdb");
       const before = await readFile(file);
       await assert.rejects(Store.open(data), {
         code: "FORMAT_NEWER",
-        message: `${join(data, "store")} is of format 2, this version reads formats up to 1: use the version that wrote it, or a later one`,
+        message: `${join(data, "store")} is of format 3, this version reads formats up to 2: use the version that wrote it, or a later one`,
       });
       const { code, stdout } = await reid(
         ...["index", "check", "--data", data, "--json"],

@@ -42,6 +42,20 @@ export async function applyDamage(
   await writeFile(path, bytes);
 }
 
+/** Flips a bit of a file wherever it has these bytes, of which there must be two or more. */
+export async function flipWhere(
+  path: string,
+  bytes: Uint8Array,
+): Promise<void> {
+  const file = await readFile(path);
+  const places: number[] = [];
+  for (let at = file.indexOf(bytes); at >= 0; at = file.indexOf(bytes, at + 1))
+    places.push(at);
+  if (places.length === 0) throw new RangeError(`${path} has no such bytes`);
+  for (const at of places) file[at + 1] ^= 4;
+  await writeFile(path, file);
+}
+
 /** Every file of a folder, from it on. */
 export async function filesIn(folder: string): Promise<readonly string[]> {
   const entries = await readdir(folder, {

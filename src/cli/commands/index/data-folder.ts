@@ -79,7 +79,7 @@ export interface OpenFolder {
  * @throws {ConfigError} no store is there: opening would make an empty one, of which everything is well
  */
 export async function withFolder<Result>(
-  { flags, clock }: CommandContext,
+  { flags, clock, out }: CommandContext,
   action: (open: OpenFolder) => Promise<Result>,
 ): Promise<Result> {
   const folder = requiredFlag(flags, "data");
@@ -89,7 +89,10 @@ export async function withFolder<Result>(
       `${folder}, which holds no store`,
       "the folder that reid serve --data was given",
     );
-  const store = await Store.open(folder);
+  const upgrade = out.progress("bring the store to the present format", 0);
+  const store = await Store.open(folder, {
+    onUpgraded: (done, total) => upgrade.update(done, "", total),
+  }).finally(() => upgrade.end());
   try {
     const galleries = await GalleryStore.open(store, {
       clock,
