@@ -1,9 +1,11 @@
+import type { StoreKey, Table } from "#core/store";
 import { norm } from "#core/vectors";
 
 import type { GalleryIndex } from "./gallery-index.js";
 import {
   featureFromBytes,
   keysOfGallery,
+  soundValue,
   type GalleryRecord,
   type GalleryTables,
 } from "./gallery-records.js";
@@ -96,8 +98,15 @@ async function compareFeatures(
     );
     // After the features: an index that is trained in between is only trusted less.
     const { error } = await index.facts();
-    part.forEach(({ entryId, featureId }, i) => {
-      const bytes = tables.features.get([number, featureId]);
+    part.forEach(({ entryId, featureId, hasCrop }, i) => {
+      const key = [number, featureId];
+      const damaged = damagedOf(tables, key, hasCrop);
+      if (damaged.length > 0) {
+        broken.push(entryId);
+        problems.push(`entry "${entryId}" has a damaged ${damaged.join(", ")}`);
+        return;
+      }
+      const bytes = tables.features.get(key);
       if (bytes?.byteLength !== 4 * dimension) {
         broken.push(entryId);
         problems.push(
@@ -124,4 +133,19 @@ async function compareFeatures(
     });
   }
   return broken;
+}
+
+/** What is in the store under the id of a feature and is not what was written. */
+function damagedOf(
+  { features, crops, cropHashes }: GalleryTables,
+  key: StoreKey,
+  hasCrop: boolean,
+): readonly string[] {
+  const isDamaged = (table: Table<Uint8Array>) =>
+    table.has(key) && soundValue(table, key) === undefined;
+  return [
+    ...(isDamaged(features) ? ["feature"] : []),
+    ...(hasCrop && soundValue(crops, key) === undefined ? ["crop"] : []),
+    ...(isDamaged(cropHashes) ? ["hash of a crop"] : []),
+  ];
 }

@@ -1,4 +1,8 @@
-import { type GalleryRecord, type GalleryTables } from "./gallery-records.js";
+import {
+  soundValue,
+  type GalleryRecord,
+  type GalleryTables,
+} from "./gallery-records.js";
 import type { GalleryRows } from "./gallery-rows.js";
 import type { RebuildOptions } from "./gallery-types.js";
 import { Turns } from "./turns.js";
@@ -75,8 +79,8 @@ async function addMissing(
       const turns = new Turns(readAtOnce);
       let count = 0;
       for (const id of wanted) {
-        const feature = tables.features.get([number, id]);
-        // One that was cut is left out too: `check` names it, and a search cannot find it.
+        const feature = soundValue(tables.features, [number, id]);
+        // One that is damaged or cut is left out: `check` names it, and a search cannot find it.
         if (feature?.byteLength === 4 * dimension) {
           bytes.set(feature, 4 * dimension * count);
           ids[count++] = id;

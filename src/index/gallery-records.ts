@@ -1,4 +1,5 @@
-import type { KeyRange, Store, Table } from "#core/store";
+import type { KeyRange, Store, StoreKey, Table } from "#core/store";
+import { StoreCorruptError } from "#core/store-errors";
 
 import type { GallerySpec } from "./gallery-types.js";
 import type { IndexSpec } from "./index-kinds.js";
@@ -106,6 +107,19 @@ export function keysOfGallery(number: number): KeyRange {
 /** The bytes of a feature as stored: float32 little-endian. @returns a view, not a copy */
 export function bytesFromFeature(feature: Float32Array): Uint8Array {
   return new Uint8Array(feature.buffer, feature.byteOffset, feature.byteLength);
+}
+
+/** A value for who can go on without it. @returns undefined: it is gone or damaged, which `check` says */
+export function soundValue<Value>(
+  table: Table<Value>,
+  key: StoreKey,
+): Value | undefined {
+  try {
+    return table.get(key);
+  } catch (error) {
+    if (error instanceof StoreCorruptError) return undefined;
+    throw error;
+  }
 }
 
 /** A feature from its stored bytes. @returns float32 [D]; a copy */

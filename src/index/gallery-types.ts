@@ -292,6 +292,6 @@ export interface GalleryCheck {
   readonly indexed: number;
   /** Empty where all is well; one line each. */
   readonly problems: readonly string[];
-  /** Ids of entries whose feature in the store is missing, cut or not of norm one; all of them. */
+  /** Ids of entries of which the store has no sound feature of norm one, or no sound crop where there was one; all. */
   readonly brokenEntries: readonly string[];
 }

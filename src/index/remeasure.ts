@@ -1,7 +1,11 @@
 import { dot } from "#core/vectors";
 
 import type { Found, GalleryIndex } from "./gallery-index.js";
-import { featureFromBytes, type GalleryTables } from "./gallery-records.js";
+import {
+  featureFromBytes,
+  soundValue,
+  type GalleryTables,
+} from "./gallery-records.js";
 import { isLossy } from "./index-kinds.js";
 import { Turns } from "./turns.js";
 
@@ -24,7 +28,7 @@ export function storedFeatures({
   number,
 }: StoredFeatures): FeatureSource {
   return (id) => {
-    const bytes = tables.features.get([number, id]);
+    const bytes = soundValue(tables.features, [number, id]);
     return bytes === undefined ? undefined : featureFromBytes(bytes);
   };
 }

@@ -3,6 +3,7 @@ import {
   appendFile,
   readdir,
   readFile,
+  rm,
   stat,
   writeFile,
 } from "node:fs/promises";
@@ -10,6 +11,7 @@ import { join } from "node:path";
 import { describe, test } from "node:test";
 import { Store } from "#core/store";
 import { bytesFromFeature, galleryTables } from "#index/gallery-records";
+import { flipWhere } from "../support/damage.js";
 import { featureNamed, inFolder, openGalleries } from "../support/galleries.js";
 import { reid } from "../support/reid-command.js";
 
@@ -267,6 +269,46 @@ describe("reid index repair", () => {
       assert.equal(code, 0, said);
       assert.match(said, /door: 1 entries dropped/);
       assert.equal((await entriesOf(data, "door")).entries.length, 59);
+    }));
+
+  test("names entries of which a byte has rotted, and drops them when it is told to", () =>
+    inFolder(async (data) => {
+      await fill(data);
+      const crops = ["the crop of e5", "the crop of e6"];
+      const open = await openGalleries(data);
+      const door = await open.galleries.get("door");
+      for (const [i, crop] of crops.entries())
+        await door.enroll([
+          {
+            entryId: `e${5 + i}`,
+            feature: featureNamed(`e${5 + i}`, dimension),
+            crop: Buffer.from(crop),
+          },
+        ]);
+      await open.close();
+      const file = join(data, "store", "data.mdb");
+      await flipWhere(file, bytesFromFeature(featureNamed("e1", dimension)));
+      await flipWhere(file, Buffer.from(crops[1]));
+      // Without its snapshot the index is built of what is sound.
+      await rm(join(data, "snapshots"), { recursive: true });
+      const found = await run("check", "--data", data);
+      assert.equal(found.code, 1);
+      const [{ problems }] = found.printed["galleries"] as [
+        { readonly problems: readonly string[] },
+      ];
+      assert.deepEqual(problems, [
+        'entry "e1" is not in the index',
+        'entry "e1" has a damaged feature',
+        'entry "e6" has a damaged crop',
+      ]);
+      const { code, said } = await run(
+        ...["repair", "--data", data, "--drop-broken"],
+      );
+      assert.equal(code, 0, said);
+      assert.match(said, /door: 2 entries dropped/);
+      const { entries } = await entriesOf(data, "door");
+      assert.equal(entries.length, 58);
+      assert.ok(entries.every(({ entryId }) => !/^e[16]$/.test(entryId)));
     }));
 
   test("builds an index anew that does not agree with the store", () =>

@@ -35,7 +35,7 @@ export const repair: Command = {
     "drop-broken": {
       type: "boolean",
       description:
-        "delete entries whose feature in the store is missing, cut or not of norm one",
+        "delete entries whose feature or crop in the store is missing, cut or damaged, or whose feature is not of norm one",
     },
   },
   run: (context) =>
