@@ -1,6 +1,13 @@
 import { createHash, randomBytes } from "node:crypto";
 import { createReadStream, existsSync } from "node:fs";
-import { mkdir, open, rename, rm, type FileHandle } from "node:fs/promises";
+import {
+  mkdir,
+  open,
+  rename,
+  rm,
+  stat,
+  type FileHandle,
+} from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import {
   ConfigError,
@@ -151,7 +158,12 @@ export async function writeFileAtomically(
     `.${basename(path)}.${randomBytes(6).toString("hex")}.tmp`,
   );
   try {
-    const handle = await open(temporary, "wx");
+    const handle = await open(temporary, "wx").catch((error: unknown) => {
+      const { code } = error as NodeJS.ErrnoException;
+      throw code === "ENOENT" || code === "EACCES"
+        ? noFolder(folder, code)
+        : error;
+    });
     try {
       await fill(handle);
       await handle.sync();
@@ -185,7 +197,7 @@ export async function writeFolderAtomically(
     parent,
     `.${basename(path)}.${randomBytes(6).toString("hex")}.tmp`,
   );
-  await makeFolder(temporary, path);
+  await makeFolder(temporary, path, path);
   try {
     await fill(temporary);
     await syncFolder(temporary);
@@ -204,20 +216,62 @@ export async function writeFolderAtomically(
 
 /** What is answered where no folder can be: a file stands there or on the way, or nothing may be written. */
 const NO_FOLDER: ReadonlySet<unknown> = new Set([
-  // ENOENT is what mkdir of Node says of a folder that a read-only or failing disk does not take.
+  // ENOENT: the folder that it should be in is there, and takes none.
   ...["EEXIST", "ENOTDIR", "ENOENT"],
   ...["EACCES", "EPERM", "EROFS"],
 ]);
 
-/** Makes a folder and those above it. @param wantedFor  what is to be written into it */
-async function makeFolder(folder: string, wantedFor: string): Promise<void> {
+/**
+ * Makes a folder for output, and those above it.
+ *
+ * @param wantedFor  what is to be written into it
+ * @param shown      the name by which the user knows it
+ * @throws {ConfigError} it cannot be made there
+ * @throws {DiskFullError} @throws {DiskFailedError}
+ */
+export async function makeFolder(
+  folder: string,
+  wantedFor = folder,
+  shown = folder,
+): Promise<void> {
   try {
-    await mkdir(folder, { recursive: true });
+    await makeFolders(folder);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
-    if (NO_FOLDER.has(code)) throw noFolder(folder, String(code));
+    if (NO_FOLDER.has(code)) throw noFolder(shown, String(code));
     throw writeFailure(error, wantedFor);
   }
+}
+
+/**
+ * Makes a folder and those above it that are not there.
+ *
+ * As `mkdir` of Node with `recursive`, but for two things: that never ends where a folder takes none and says ENOENT,
+ * as those of /proc do; and it says ENOENT too where a disk is read-only or fails.
+ *
+ * @throws as `mkdir`, of the first that cannot be made
+ */
+export async function makeFolders(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (await isFolder(path)) return;
+    const parent = dirname(path);
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "ENOENT" || parent === path) throw error;
+    await makeFolders(parent);
+    await mkdir(path).catch(async (second: unknown) => {
+      // Somebody else may have made it.
+      if (!(await isFolder(path))) throw second;
+    });
+  }
+}
+
+function isFolder(path: string): Promise<boolean> {
+  return stat(path).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 }
 
 function noFolder(path: string, code: string): ConfigError {

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { mkdir, open, readdir, statfs } from "node:fs/promises";
+import { open, readdir, statfs } from "node:fs/promises";
 import { join } from "node:path";
 
 import {
@@ -8,7 +8,7 @@ import {
   DiskFullError,
   ReidError,
 } from "./errors.js";
-import { removeTree, syncFolder, writeFailure } from "./files.js";
+import { makeFolders, removeTree, syncFolder, writeFailure } from "./files.js";
 import { FormatNewerError } from "./format.js";
 import { lockFolder, type FolderLock } from "./folder-lock.js";
 import {
@@ -125,15 +125,15 @@ export function openingFailure(folder: string, error: unknown): ReidError {
  */
 export async function lockedFolder(folder: string): Promise<FolderLock> {
   try {
-    await mkdir(join(folder, "store"), { recursive: true });
+    await makeFolders(join(folder, "store"));
     return await lockFolder(folder);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? "";
-    // mkdir of Node says ENOENT of a folder that a read-only or failing disk does not take.
-    if (["EROFS", "EACCES", "EPERM", "EIO", "ENOENT"].includes(code))
+    if (["EROFS", "EACCES", "EPERM", "EIO"].includes(code))
       throw new StoreReadOnlyError(folder, code, { cause: error });
     if (code === "ENOSPC") throw new StoreFullError(folder, 0, openingBytes);
-    if (["EEXIST", "ENOTDIR"].includes(code))
+    // ENOENT: the folder that it should be in is there, and takes none, as those of /proc.
+    if (["EEXIST", "ENOTDIR", "ENOENT"].includes(code))
       throw new ConfigError(
         "data folder",
         `${folder} (${code})`,

@@ -19,6 +19,16 @@ describe("writeAtomically", () => {
     assert.deepEqual(await readdir(join(folder, "a")), ["state.json"]);
   });
 
+  test(
+    "refuses a path in a folder that takes no files, and names the folder",
+    { skip: !existsSync("/proc/self") && "there is no /proc here" },
+    () =>
+      assert.rejects(writeAtomically("/proc/out", "x"), {
+        code: "CONFIG_INVALID",
+        message: /^output folder is \/proc \(ENOENT\)/,
+      }),
+  );
+
   test("leaves the old bytes and no temporary file when the target cannot be replaced", async () => {
     const path = join(folder, "b");
     await writeAtomically(join(path, "inside"), "x");
@@ -88,6 +98,29 @@ describe("writeFolderAtomically", () => {
       );
     },
   );
+
+  for (const [what, path] of [
+    ["in", "/proc/out"],
+    ["below", "/proc/out/of/it"],
+    ["below", "/proc/self/out/of/it"],
+  ] as const)
+    test(
+      `refuses ${path}, ${what} a folder that takes none, and names it`,
+      { skip: !existsSync("/proc/self") && "there is no /proc here" },
+      async () => {
+        // Regression: mkdir of Node tried for ever.
+        await assert.rejects(
+          writeFolderAtomically(path, () => Promise.resolve()),
+          { code: "CONFIG_INVALID", message: /^output folder is \/proc\/\w/ },
+        );
+      },
+    );
+
+  test("makes the folders above it", async () => {
+    const path = join(folder, "a", "b", "c");
+    await writeFolderAtomically(path, () => Promise.resolve());
+    assert.deepEqual(await readdir(join(folder, "a", "b")), ["c"]);
+  });
 
   test("names itself, not the temporary folder, where a file inside found no room", async () => {
     const path = join(folder, "outer");

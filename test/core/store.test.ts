@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import {
   chmod,
   mkdir,
@@ -145,6 +146,18 @@ describe("store", () => {
           message: /^data folder is .*file.*: expected a folder, or a path/,
         });
     }));
+
+  test(
+    "says that a folder is wanted that takes one, below one that takes none",
+    { skip: !existsSync("/proc/self") && "there is no /proc here" },
+    async () => {
+      // Regression: mkdir of Node tried for ever.
+      await assert.rejects(Store.open("/proc/data"), {
+        code: "CONFIG_INVALID",
+        message: /^data folder is \/proc\/data \(ENOENT\)/,
+      });
+    },
+  );
 
   test("says that a folder is no store where its file is something else", () =>
     inFolder(async (folder) => {

@@ -1,6 +1,6 @@
-import { mkdir, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
-import { writeAtomically } from "#core/files";
+import { makeFolder, writeAtomically } from "#core/files";
 import { engines } from "#train/engines";
 import {
   type Command,
@@ -55,7 +55,7 @@ async function run(context: CommandContext): Promise<JsonObject> {
   const setupMs = numberFlag(flags, "setup-ms", { minimum: 0 }) ?? 0;
   const folder = textFlag(flags, "out") ?? "out/demo";
   await rm(folder, { recursive: true, force: true });
-  await mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const demo = {
     command: context,
     engine: engines.onnxruntime({}),
