@@ -47,6 +47,7 @@ import {
 } from "./scaled-errors.js";
 import { sqlFrom } from "./scaled-filter.js";
 import { searchScaledGroups } from "./scaled-groups.js";
+import { Rounds } from "./rounds.js";
 import {
   descriptionOf,
   entryFrom,
@@ -72,6 +73,8 @@ const pollMs = 20;
 export class ScaledGallery implements Gallery {
   readonly #context: ScaledContext;
   readonly #writes: ScaledWrites;
+  /** Enrolments that asked each for itself would pass each other on the way to the queue. */
+  readonly #room = new Rounds(() => this.#waitForRoom());
   #state: ScaledState;
   #isClosed = false;
   /** Said once: what comes of it is the listener's. */
@@ -124,7 +127,7 @@ export class ScaledGallery implements Gallery {
   ): Promise<EnrollOutcome> {
     const { onExisting = "replace", inTransaction: within } = options;
     this.#assertOpen();
-    await this.#room();
+    await this.#room.ask();
     const named = enrollments.map((enrollment) => ({
       ...enrollment,
       entryId: enrollment.entryId ?? this.#context.newEntryId(),
@@ -368,7 +371,7 @@ export class ScaledGallery implements Gallery {
    *
    * @throws {MilvusUnavailableError} it takes none
    */
-  async #room(): Promise<void> {
+  async #waitForRoom(): Promise<void> {
     const { postgres, outbox, tail } = this.#context;
     const { number } = this.#state;
     const startedMs = performance.now();

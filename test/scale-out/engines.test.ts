@@ -84,6 +84,26 @@ const filters: Readonly<
 
 for (const engine of engines)
   describe(`${engine.name} engine`, { skip: engine.skip }, () => {
+    test("writes enrolments in the order in which they were made, though none waited for the one before", () =>
+      engine.run(async ({ galleries }) => {
+        // Regression: each asked for room by itself, and went on when it was answered.
+        const gallery = await galleries.create(spec);
+        const count = 100;
+        const outcomes = await Promise.all(
+          Array.from({ length: count }, (_, i) =>
+            gallery.enroll([
+              { entryId: "e", identity: `p${i}`, feature: feature(`e${i}`) },
+            ]),
+          ),
+        );
+        assert.deepEqual(
+          outcomes.map(({ results }) => results[0].sequence),
+          Array.from({ length: count }, (_, i) => i + 1),
+        );
+        const last = await gallery.getEntry("e");
+        assert.equal(last.identity, `p${count - 1}`);
+      }));
+
     test("numbers writes by one, replaces, keeps and fails as it is told", () =>
       engine.run(async ({ galleries }) => {
         const gallery = await galleries.create({ ...spec, maxEntries: 4 });
