@@ -2,6 +2,7 @@ import type { Log } from "#core/log";
 import type { Postgres, Session } from "#core/postgres";
 
 import type { Milvus } from "./milvus.js";
+import { Rounds } from "./rounds.js";
 import { whileHeld, type SearchGate } from "./scaled-gate.js";
 import {
   collectionOf,
@@ -27,6 +28,8 @@ export class ScaledCollections {
   readonly #deployment: string;
   readonly #gate: SearchGate;
   readonly #log: Pick<Log, "warn">;
+  /** One at a time, whoever asks: each holds a connection while it waits for Milvus, which may hang. */
+  readonly #sweeps = new Rounds(() => this.#sweep());
 
   constructor(options: CollectionsOptions) {
     this.#postgres = options.postgres;
@@ -36,8 +39,17 @@ export class ScaledCollections {
     this.#log = options.log;
   }
 
-  /** Removes what deleted and rebuilt galleries have left, and what was forgotten from the rest. */
-  async sweep(): Promise<void> {
+  /**
+   * Removes what deleted and rebuilt galleries have left, and what was forgotten from the rest: all that was so
+   * before the call.
+   *
+   * @throws {MilvusUnavailableError} @throws {DatabaseUnavailableError}
+   */
+  sweep(): Promise<void> {
+    return this.#sweeps.ask();
+  }
+
+  async #sweep(): Promise<void> {
     const dropped = await this.#postgres.query<{ gallery: number }>(
       "SELECT gallery FROM dropped",
     );

@@ -44,7 +44,7 @@ async function keyOf(
  * @throws {DatabaseUnavailableError} @throws {GalleryNotFoundError} one was deleted meanwhile
  */
 export async function forgetScaled(
-  { postgres, clock, outbox, log }: ScaledContext,
+  { postgres, clock, collections, log }: ScaledContext,
   identity: string,
   { galleries, gallery, requests }: ScaledForgettingScope,
 ): Promise<Forgotten> {
@@ -76,7 +76,7 @@ export async function forgetScaled(
   // Also where there is no gallery: a backup may hold it.
   if (galleries.length === 0) await postgres.query(...bury);
   await requests.forget(identity);
-  void outbox.sweep().catch((error: unknown) => {
+  void collections.sweep().catch((error: unknown) => {
     log.warn("vectors of what was forgotten stay in Milvus for now", { error });
   });
   return {

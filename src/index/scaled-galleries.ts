@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 
 import { ClosedError } from "#core/errors";
-import { Postgres, UniqueViolation } from "#core/postgres";
+import { Postgres, UniqueViolation, type Session } from "#core/postgres";
 
 import {
   GalleryExistsError,
@@ -75,17 +75,23 @@ export class ScaledGalleries implements Galleries {
     this.postgres = context.postgres;
     this.requests = new ScaledRequestLog(context.postgres, context.clock);
     const every = (ms: number, what: string, work: () => Promise<void>) => {
+      let isUnderWay = false;
       const timer = setInterval(() => {
-        work().catch((error: unknown) => {
-          context.log.warn(what, { error });
-        });
+        if (isUnderWay) return;
+        isUnderWay = true;
+        work()
+          .catch((error: unknown) => context.log.warn(what, { error }))
+          .finally(() => (isUnderWay = false));
       }, ms);
       return timer.unref();
     };
     this.#timers = [
       every(sweepEveryMs, "expired entries stay for now", () => this.sweep()),
       every(outboxEveryMs, "entries wait for Milvus", () =>
-        context.outbox.sweep(),
+        context.outbox.wakeAll(),
+      ),
+      every(outboxEveryMs, "what was dropped stays in Milvus for now", () =>
+        context.collections.sweep(),
       ),
     ];
   }
@@ -110,6 +116,7 @@ export class ScaledGalleries implements Galleries {
         {
           ...gallerySettings(options),
           ...shared,
+          collections,
           outbox: new ScaledOutbox({ ...shared, collections, gate }),
           // The other half stays for what needs no Milvus, should it not answer.
           searches: new Places(
@@ -134,10 +141,10 @@ export class ScaledGalleries implements Galleries {
     within?: InTransaction<GalleryDescription>,
   ): Promise<ScaledGallery> {
     this.#assertOpen();
-    const { postgres, milvus, deployment } = this.#context;
+    const { postgres, milvus, deployment, searches } = this.#context;
     const record = this.#recordOf(spec);
     milvusIndexOf(record.index, record.dimension);
-    const state = await postgres.transaction(async (session) => {
+    const make = async (session: Session): Promise<ScaledState> => {
       const [{ count }] = await session.query<{ count: number }>(
         "SELECT count(*) AS count FROM galleries",
       );
@@ -164,8 +171,8 @@ export class ScaledGalleries implements Galleries {
       within?.(writer, descriptionOf(made, false));
       await writer.run(session);
       return made;
-    });
-    return this.#seen(state);
+    };
+    return this.#seen(await searches.hold(() => postgres.transaction(make)));
   }
 
   /** @throws {EngineUnsupportedError} */
@@ -221,7 +228,7 @@ export class ScaledGalleries implements Galleries {
 
   async delete(name: string): Promise<void> {
     this.#assertOpen();
-    const { postgres, outbox, deployment, log } = this.#context;
+    const { postgres, collections, deployment, log } = this.#context;
     await postgres.transaction(async (session) => {
       const [gone] = await session.query<{
         number: number;
@@ -246,7 +253,7 @@ export class ScaledGalleries implements Galleries {
       ]);
     });
     this.#lose(name);
-    await outbox.sweep().catch((error: unknown) => {
+    await collections.sweep().catch((error: unknown) => {
       log.warn("what is left of a deleted gallery stays for now", {
         gallery: name,
         error,

@@ -76,7 +76,7 @@ export class ScaledOutbox {
     );
   }
 
-  /** Drains a gallery soon; what fails is tried again by the next sweep of any server. */
+  /** Drains a gallery soon; what fails is tried again by the next {@link wakeAll} of any server. */
   wake(number: number): void {
     if (this.#isClosed) return;
     this.#wanted.add(number);
@@ -87,14 +87,13 @@ export class ScaledOutbox {
     this.#running.set(number, running);
   }
 
-  /** Wakes every gallery with something left, and removes what deleted and rebuilt galleries have left. */
-  async sweep(): Promise<void> {
+  /** Wakes every gallery with something left, such as by a server that died. */
+  async wakeAll(): Promise<void> {
     if (this.#isClosed) return;
     const waiting = await this.#postgres.query<{ gallery: number }>(
       "SELECT number AS gallery FROM galleries WHERE EXISTS (SELECT 1 FROM outbox WHERE gallery = number)",
     );
     for (const { gallery } of waiting) this.wake(gallery);
-    await this.#collections.sweep();
   }
 
   /** Looks soon whether a gallery's collection is still there: a call that used it has failed. */
@@ -151,7 +150,7 @@ export class ScaledOutbox {
       }
     } catch (error) {
       if (!(error instanceof ReidError)) throw error;
-      // The next sweep looks whether the collection is still there before it tries again.
+      // The next attempt looks whether the collection is still there before it tries again.
       if (error instanceof MilvusUnavailableError) {
         this.#suspected.add(number);
         const lastMs = performance.now();

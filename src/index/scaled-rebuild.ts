@@ -197,7 +197,7 @@ export async function rebuildCollection(
   wanted: (record: ScaledRecord) => IndexSpec,
   options: RebuildOptions,
 ): Promise<ScaledRecord> {
-  const { milvus, outbox, log } = context;
+  const { milvus, collections, log } = context;
   const { signal } = options;
   const reserved = await reserve(context, gallery);
   const { dimension, lastGeneration: generation = 0 } = reserved;
@@ -210,7 +210,7 @@ export async function rebuildCollection(
     await milvus.built(building.collection, signal);
     const record = await adopt(context, gallery, building, signal);
     // The old collection goes now, or with the next sweep of any server.
-    void outbox.sweep().catch((error: unknown) => {
+    void collections.sweep().catch((error: unknown) => {
       log.warn("what a rebuild has replaced stays for now", { error });
     });
     return record;

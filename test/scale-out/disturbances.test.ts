@@ -111,6 +111,19 @@ async function untilSearched(gallery: Gallery, entryId: string): Promise<void> {
     }
 }
 
+/** What comes of an enrolment, once the database is there: `ok` or the reason. */
+async function outcomeOf(gallery: Gallery, entryId: string): Promise<string> {
+  for (;;)
+    try {
+      await enroll(gallery, [entryId]);
+      return "ok";
+    } catch (error) {
+      assert.ok(error instanceof ReidError, String(error));
+      if (error.code !== "DATABASE_UNAVAILABLE") return error.code;
+      await delay(20);
+    }
+}
+
 describe("while Milvus", { skip: skipDisturbed }, () => {
   // A case that failed half-way must not take the next along.
   after(async () => {
@@ -204,6 +217,37 @@ describe("while Milvus", { skip: skipDisturbed }, () => {
         await nearestInIndex(gallery, "meanwhile7", sequence),
         "meanwhile7",
       );
+    }));
+
+  test("hangs, what a deleted gallery has left in it costs no connection more from second to second", () =>
+    inDatabase(async (services) => {
+      const options = optionsOf(services, systemClock);
+      const galleries = await ScaledGalleries.open({
+        ...options,
+        postgres: { ...options.postgres, connections: 4 },
+      });
+      try {
+        const gallery = await galleries.create(spec);
+        await galleries.create({ ...spec, name: "hall" });
+        await disturb("milvus-freeze");
+        const deleted = galleries.delete("hall");
+        // Longer than one a second would last.
+        await delay(6000);
+        for (const entryId of named("meanwhile", 5)) {
+          await enroll(gallery, [entryId]);
+          assert.equal((await gallery.getEntry(entryId)).entryId, entryId);
+        }
+        await disturb("milvus-thaw");
+        await deleted;
+        const left = await galleries.postgres.query(
+          "SELECT gallery FROM dropped UNION SELECT gallery FROM dropped_collections",
+        );
+        assert.deepEqual(left, []);
+        await galleries.delete("door");
+      } finally {
+        await disturb("milvus-thaw");
+        await galleries.close();
+      }
     }));
 
   test("has lost everything its collections are filled again while servers serve", () =>
@@ -348,6 +392,44 @@ describe("a server whose machine is gone", { skip: skipScaled }, () => {
         await frozen.close();
         await database.close();
       }
+    }));
+});
+
+describe("a PostgreSQL that takes no writes", { skip: skipScaled }, () => {
+  test("has them refused with STORE_READ_ONLY, is read and searched, and takes them again when it does", () =>
+    onServers(1, async ([one]) => {
+      const gallery = await one.get("door");
+      await enroll(gallery, named("before", 10));
+      await nearestInIndex(gallery, "before3", 10);
+      // Like a standby after a failover; on a connection that may write, so that it can be undone.
+      const turn = (value: "on" | "off") =>
+        one.postgres.session(async (session) => {
+          const [{ name }] = await session.query<{ name: string }>(
+            "SELECT current_database() AS name",
+          );
+          await session.query("SET default_transaction_read_only = off");
+          await session.query(
+            `ALTER DATABASE ${name} SET default_transaction_read_only = ${value}`,
+          );
+          // Sessions keep the setting that they began with.
+          await session.query(
+            `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()`,
+          );
+          await session.query(`SET default_transaction_read_only = ${value}`);
+        });
+      await turn("on");
+      assert.equal(await outcomeOf(gallery, "no"), "STORE_READ_ONLY");
+      assert.equal((await gallery.getEntry("before5")).entryId, "before5");
+      await untilSearched(gallery, "before5");
+      await turn("off");
+      assert.equal(await outcomeOf(gallery, "after"), "ok");
+      await untilSearched(gallery, "after");
+      const { entries } = await gallery.listEntries({ pageSize: 100 });
+      assert.deepEqual(
+        entries.map(({ entryId }) => entryId),
+        [...named("before", 10), "after"],
+      );
     }));
 });
 
