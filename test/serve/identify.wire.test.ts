@@ -4,7 +4,7 @@ import { after, before, describe, test } from "node:test";
 import { normalizeRows } from "#core/vectors";
 import { badInputs } from "../support/bad-items.js";
 import { assertClose } from "../support/close.js";
-import { wireEngine } from "../support/scaled.js";
+import { startFillableServer } from "../support/fillable-server.js";
 import {
   noiseCrop,
   refused,
@@ -379,36 +379,21 @@ describe("Identify", () => {
     assert.equal((await identify({ feature })).decision, "DECISION_NEW");
   });
 
-  // The double stands for this server's disk.
-  const skip = wireEngine === "scaled" && "PostgreSQL has a disk of its own";
-  test(
-    "goes on without enrolment where the disk is full",
-    { skip },
-    async () => {
-      let free = 1e12;
-      const full = await startWireServer(
-        { store: { min_free_bytes: 1e6 } },
-        { store: { minFreeBytes: 1e6, freeBytes: async () => free } },
-      );
-      try {
-        await full.client.GalleryService.CreateGallery({
-          gallery: { name: "g", index: { flat: {} } },
-        });
-        free = 0;
-        const identify = (more: object) =>
-          full.client.SearchService.Identify({
-            gallery: "g",
-            ...good,
-            ...more,
-          });
-        assert.equal((await identify({})).decision, "DECISION_NEW");
-        await refused(identify({ enroll: "ENROLL_POLICY_NEW" }), "STORE_FULL");
-      } finally {
-        free = 1e12;
-        await full.close();
-      }
-    },
-  );
+  test("goes on without enrolment where the disk is full", async () => {
+    const full = await startFillableServer();
+    try {
+      await full.client.GalleryService.CreateGallery({
+        gallery: { name: "g", index: { flat: {} } },
+      });
+      await full.fill();
+      const identify = (more: object) =>
+        full.client.SearchService.Identify({ gallery: "g", ...good, ...more });
+      assert.equal((await identify({})).decision, "DECISION_NEW");
+      await refused(identify({ enroll: "ENROLL_POLICY_NEW" }), "STORE_FULL");
+    } finally {
+      await full.close();
+    }
+  });
 
   test("fails with OVERLOADED where the queue has no place for its crop", async () => {
     const narrow = await startWireServer({

@@ -4,6 +4,7 @@ import { after, before, describe, test } from "node:test";
 import { errorFromCall, type Client } from "#cli/client";
 import type { ReidError } from "#core/errors";
 import { badInputs } from "../support/bad-items.js";
+import { startFillableServer } from "../support/fillable-server.js";
 import {
   noiseCrop,
   refused,
@@ -426,16 +427,12 @@ describe("StreamEnroll", () => {
   });
 
   test("ends with STORE_FULL where the disk is full, and keeps what was committed", async () => {
-    const disk = { freeBytes: 1e12 };
-    const full = await startWireServer(
-      { store: { min_free_bytes: 1_000_000 } },
-      { store: { freeBytes: () => Promise.resolve(disk.freeBytes) } },
-    );
+    const full = await startFillableServer();
     try {
       const gallery = await newGallery(full);
       const talk = new Conversation(full.client, [open(gallery), named(1)]);
       await talk.commit();
-      disk.freeBytes = 10;
+      await full.fill();
       talk.say([named(2)]);
       assert.equal((await talk.ended)?.code, "STORE_FULL");
       assert.equal((await entriesOf(gallery, full)).length, 1);

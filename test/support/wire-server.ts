@@ -24,6 +24,8 @@ export interface WireServer {
   readonly server: ReidServer;
   readonly client: Client;
   readonly address: string;
+  /** URL of its own database; undefined: the engine is the embedded one. */
+  readonly database: string | undefined;
   close(): Promise<void>;
 }
 
@@ -62,6 +64,7 @@ export async function startWireServer(
     server,
     client,
     address,
+    database: own?.postgres,
     close: async () => {
       client.close();
       await server.close();
