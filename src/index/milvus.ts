@@ -60,8 +60,8 @@ export const milvusLimit = 16_384;
 /** Stands for a time that is not known: before every Timestamp that protobuf can write, and exact as a number. */
 export const noTime = -900_000_000_000_000_000;
 
-/** Between two looks at an index that is being built. */
-const pollMs = 100;
+/** Between two looks at an index that is being built, or a collection that is being loaded. */
+const pollMs = 50;
 
 const door = "@zilliz/milvus2-sdk-node";
 
@@ -170,9 +170,21 @@ export class Milvus {
         ...index,
       }),
     );
-    await this.#call("load a collection", () =>
-      client.loadCollectionSync({ collection_name: name }),
-    );
+    await this.#load(name);
+  }
+
+  /** As the SDK does it, which looks every 400 ms and waits as long once more behind the last look. */
+  async #load(name: string): Promise<void> {
+    const of = { collection_name: name };
+    const client = this.#client;
+    await this.#call("load a collection", () => client.loadCollectionAsync(of));
+    for (;;) {
+      const { progress } = await this.#call("look at a collection's load", () =>
+        client.getLoadingProgress(of),
+      );
+      if (Number(progress) >= 100) return;
+      await delay(pollMs);
+    }
   }
 
   /** Writes rows over those of their ids; repeating it changes nothing. @throws {MilvusUnavailableError} */
