@@ -22,6 +22,11 @@ export class StoreEnvironment {
     this.#writer = new StoreWriter(settled);
   }
 
+  /** Names of the tables that were opened. */
+  tables(): Iterable<string> {
+    return this.#databases.keys();
+  }
+
   /** A table, made if it is not there; its values as bytes, with what store-values.ts puts behind them. */
   database(name: string): Database<Buffer> {
     const known = this.#databases.get(name);

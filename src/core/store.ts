@@ -1,6 +1,5 @@
-import { randomBytes } from "node:crypto";
-import { constants, existsSync } from "node:fs";
-import { copyFile, rename, stat, statfs } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { stat, statfs } from "node:fs/promises";
 import { join } from "node:path";
 
 import {
@@ -9,19 +8,11 @@ import {
   ConfigError,
   DiskFailedError,
   DiskFullError,
-  ReidError,
 } from "./errors.js";
-import {
-  makeOwnFolder,
-  removeTree,
-  syncFile,
-  syncFolder,
-  writeFailure,
-} from "./files.js";
+import { makeOwnFolder, syncFile, syncFolder, writeFailure } from "./files.js";
 import type { FolderLock } from "./folder-lock.js";
 import {
   checkFile,
-  copyPrefix,
   failedDisk,
   freeBytesReader,
   lockedFolder,
@@ -31,9 +22,8 @@ import {
   panicked,
   removeCopies,
 } from "./store-disk.js";
-import { StoreEnvironment } from "./store-environment.js";
 import { StoreFullError, StoreReadOnlyError } from "./store-errors.js";
-import { takeBack } from "./store-file.js";
+import { StorePlace } from "./store-place.js";
 import { StoreTable, type Table, type Writer } from "./store-tables.js";
 import { StoreTransaction } from "./store-transaction.js";
 import {
@@ -71,7 +61,7 @@ export interface StoreStatus {
 /** The LMDB environment of one data folder (`<folder>/store/`), owned by one process at a time. */
 export class Store {
   readonly folder: string;
-  #environment: StoreEnvironment;
+  readonly #place: StorePlace;
   readonly #lock: FolderLock;
   readonly #minFreeBytes: number;
   readonly #freeBytes: (folder: string) => Promise<number>;
@@ -81,32 +71,15 @@ export class Store {
     { encoding: ValueEncoding; table: StoreTable<unknown> }
   >();
   readonly #underWay = new Set<Promise<unknown>>();
-  #compacting: Promise<void> | undefined;
-  /** Environments that compaction has replaced and that are still read. */
-  readonly #closing = new Set<Promise<void>>();
-  /** Where compaction opened the present one: its lock file is there. */
-  #copy: string | undefined;
-  #writable = true;
-  /** What has to be set right before the next write; a number: the transaction that failed, and may be in the file. */
-  #doubt:
-    | "nothing"
-    | "file's name"
-    | "place of the file"
-    | "writing thread"
-    | number = "nothing";
-  #recovering: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
   /** Whether the file says of what format it is: the first transaction writes it. */
   #isLabelled = false;
 
-  private constructor(
-    folder: string,
-    environment: StoreEnvironment,
-    lock: FolderLock,
-    options: StoreOptions,
-  ) {
+  private constructor(folder: string, lock: FolderLock, options: StoreOptions) {
     this.folder = folder;
-    this.#environment = environment;
+    this.#place = new StorePlace(folder, () =>
+      Promise.allSettled([...this.#underWay]),
+    );
     this.#lock = lock;
     this.#minFreeBytes = options.minFreeBytes ?? 256 * 1024 * 1024;
     this.#freeBytes = options.freeBytes ?? freeBytesReader();
@@ -135,15 +108,14 @@ export class Store {
         throw new StoreFullError(folder, free, openingBytes);
       await checkFile(folder);
       await removeCopies(path);
-      const environment = new StoreEnvironment(path);
-      const store = new Store(folder, environment, lock, options);
+      const store = new Store(folder, lock, options);
       try {
         // Made now: a disk that takes no writes takes no new table either.
         store.table("probes", "data");
         await store.#settleFormat(free, options.onUpgraded);
         await noteMade(path);
       } catch (error) {
-        await environment.close().catch(() => undefined);
+        await store.#place.close().catch(() => undefined);
         throw error;
       }
       return store;
@@ -158,11 +130,11 @@ export class Store {
     freeBytes: number,
     onUpgraded: StoreOptions["onUpgraded"] = () => undefined,
   ): Promise<void> {
-    const { root } = this.#environment;
+    const { root } = this.#place.environment;
     const format = formatOf(this.folder, root);
     if (format === 1) {
       await refuseUpgrade(this.folder, root, freeBytes);
-      await this.#replace((copy) => upgradedCopy(root, copy, onUpgraded));
+      await this.#place.replace((copy) => upgradedCopy(root, copy, onUpgraded));
     }
     this.#isLabelled = format !== undefined;
   }
@@ -179,11 +151,11 @@ export class Store {
     }
     const table = new StoreTable(name, encoding, this.folder, () => {
       this.#assertOpen();
-      return this.#environment;
+      return this.#place.environment;
     });
     // Made now, not when it is first written: a disk that takes no writes takes no new table either.
     try {
-      this.#environment.database(name);
+      this.#place.environment.database(name);
     } catch (error) {
       throw openingFailure(this.folder, error);
     }
@@ -204,7 +176,7 @@ export class Store {
     action: (writer: Writer) => Result | Promise<Result>,
   ): Promise<Result> {
     this.#assertOpen();
-    while (!this.#isReady) await this.#settle();
+    while (!this.#place.isReady) await this.#settle();
     const writing = this.#write(action);
     this.#underWay.add(writing);
     try {
@@ -233,13 +205,13 @@ export class Store {
       writer.put(this.table<number>(labelTable, "data"), "store", storeFormat);
     const started = performance.now();
     try {
-      await this.#environment.commit(transaction);
+      await this.#place.environment.commit(transaction);
     } catch (error) {
       throw error instanceof TransactionFailedError
         ? await this.#failureOf(error)
         : error;
     }
-    this.#writable = true;
+    this.#place.isWritable = true;
     this.#isLabelled = true;
     this.#onCommit(performance.now() - started);
     return result;
@@ -247,7 +219,7 @@ export class Store {
 
   /** Tries whether the disk takes writes again, where it last took none; `status` says what came of it. */
   async probe(): Promise<void> {
-    if (this.#writable) return;
+    if (this.#place.isWritable) return;
     const probes = this.table<number>("probes", "data");
     try {
       await this.write((writer) => {
@@ -276,7 +248,7 @@ export class Store {
     const file = join(path, "data.mdb");
     if (existsSync(file))
       throw new ConfigError("folder of the copy", file, "no store there");
-    const copying = this.#environment.root.backup(path, true);
+    const copying = this.#place.environment.root.backup(path, true);
     this.#underWay.add(copying);
     try {
       await copying;
@@ -304,156 +276,19 @@ export class Store {
    */
   async compact(): Promise<void> {
     this.#assertOpen();
-    while (!this.#isReady) await this.#settle();
-    await this.#replace((copy) => this.copyTo(copy));
+    while (!this.#place.isReady) await this.#settle();
+    await this.#place.replace((copy) => this.copyTo(copy));
   }
 
-  /** Puts a copy of the file in its place, and an environment of its own; writes wait. */
-  #replace(copyTo: (folder: string) => Promise<void>): Promise<void> {
-    this.#compacting = this.#replaceNow(copyTo).finally(() => {
-      this.#compacting = undefined;
-    });
-    return this.#compacting;
-  }
-
-  async #replaceNow(copyTo: (folder: string) => Promise<void>): Promise<void> {
-    await Promise.allSettled([...this.#underWay]);
-    const path = join(this.folder, "store");
-    const copy = join(path, `${copyPrefix}${randomBytes(6).toString("hex")}`);
-    const old = this.#environment;
-    try {
-      await copyTo(copy);
-      const inner = join(copy, "store");
-      const fresh = new StoreEnvironment(inner, path);
-      try {
-        for (const name of this.#tables.keys()) fresh.database(name);
-        await this.#putInPlace(join(inner, "data.mdb"), join(path, "data.mdb"));
-      } catch (error) {
-        await fresh.close();
-        throw error;
-      }
-      // The old file has no name any more: whatever comes, what is written to it would be lost.
-      this.#environment = fresh;
-    } catch (error) {
-      // What is left of it the next start removes; where it may be the store's own file, nothing is touched.
-      if (this.#doubt !== "place of the file")
-        await removeTree(copy).catch(() => undefined);
-      throw writeFailure(error, join(path, "data.mdb"));
-    }
-    // Ranges that are still read hold the old file open, which has no name any more.
-    const leftover = this.#copy;
-    this.#copy = copy;
-    const closing = old.close().then(async () => {
-      if (leftover !== undefined)
-        await removeTree(leftover).catch(() => undefined);
-    });
-    this.#closing.add(closing);
-    void closing.finally(() => this.#closing.delete(closing));
-    this.#doubt = "file's name";
-    await this.#syncName();
-  }
-
-  /** The rename that is the commit; a disk may say that it failed, and have made it. */
-  async #putInPlace(from: string, to: string): Promise<void> {
-    try {
-      await rename(from, to);
-    } catch (error) {
-      const place = await stat(from).then(
-        () => "old" as const,
-        (reason: unknown) =>
-          (reason as NodeJS.ErrnoException).code === "ENOENT"
-            ? ("new" as const)
-            : ("unknown" as const),
-      );
-      if (place === "new") return;
-      if (place === "unknown") this.#doubt = "place of the file";
-      throw error;
-    }
-  }
-
-  /** Nothing is acknowledged in a file whose name is not on the disk yet. */
-  async #syncName(): Promise<void> {
-    const path = join(this.folder, "store");
-    try {
-      await syncFolder(path);
-    } catch (error) {
-      this.#writable = false;
-      throw new StoreReadOnlyError(this.folder, String(error), {
-        cause: error,
-      });
-    }
-    this.#doubt = "nothing";
-  }
-
-  /** Whether a write can begin: no copy is under way, and nothing is left in doubt by the last failure. */
-  get #isReady(): boolean {
-    return (
-      this.#recovering === undefined &&
-      this.#compacting === undefined &&
-      this.#doubt === "nothing"
-    );
-  }
-
-  /** Waits until everything is right again, or cannot be. What then begins asks `#isReady` in the same turn. */
+  /** Waits until everything is right again, or cannot be. What then begins asks whether it is in the same turn. */
   async #settleAll(): Promise<void> {
-    while (!this.#isReady) await this.#settle();
+    while (!this.#place.isReady) await this.#settle();
   }
 
-  /**
-   * Waits for what keeps a write from beginning, or sets it right; `#isReady` has to be asked again.
-   *
-   * @throws {StoreFullError} @throws {StoreReadOnlyError} @throws {ClosedError}
-   */
+  /** @throws {StoreFullError} @throws {StoreReadOnlyError} @throws {ClosedError} */
   async #settle(): Promise<void> {
-    if (this.#recovering !== undefined) await this.#recovering;
-    else if (this.#compacting !== undefined)
-      await this.#compacting.catch(() => undefined);
-    else if (this.#doubt !== "nothing")
-      await (this.#recovering = this.#recover().finally(() => {
-        this.#recovering = undefined;
-      }));
+    await this.#place.settle();
     this.#assertOpen();
-  }
-
-  /**
-   * Sets right what the last failure left in doubt.
-   *
-   * LMDB makes no more transactions after one whose root was not written, and nobody knows whether that one is in the
-   * file. So the store goes on in a copy of the file, out of which it is taken back: what callers were told, and
-   * what they hold in memory, is what is there.
-   */
-  #recover(): Promise<void> {
-    const doubt = this.#doubt;
-    if (doubt === "file's name") return this.#syncName();
-    if (typeof doubt !== "number")
-      return Promise.reject(
-        new StoreReadOnlyError(this.folder, `${doubt} lost, restart`),
-      );
-    const file = join(this.folder, "store", "data.mdb");
-    return this.#replace(async (folder) => {
-      const path = join(folder, "store");
-      await makeOwnFolder(path);
-      const copy = join(path, "data.mdb");
-      await copyFile(file, copy, constants.COPYFILE_FICLONE);
-      await takeBack(copy, doubt);
-      await syncFile(copy);
-      await syncFolder(path);
-    }).catch((error: unknown) => {
-      if (error instanceof DiskFullError)
-        throw new StoreFullError(this.folder, 0, openingBytes, {
-          cause: error,
-        });
-      // Of the copy's place nobody wants to know: it is the store that takes no writes.
-      if (error instanceof DiskFailedError)
-        throw new StoreReadOnlyError(this.folder, error.facts.cause, {
-          cause: error,
-        });
-      throw error instanceof ReidError
-        ? error
-        : new StoreReadOnlyError(this.folder, String(error), {
-            cause: error,
-          });
-    });
   }
 
   /** Sizes for metrics; asks the disk. */
@@ -466,7 +301,7 @@ export class Store {
       sizeBytes: file.size,
       freeBytes,
       capacityBytes: disk.blocks * disk.bsize,
-      writable: this.#writable && freeBytes >= this.#minFreeBytes,
+      writable: this.#place.isWritable && freeBytes >= this.#minFreeBytes,
     };
   }
 
@@ -477,9 +312,7 @@ export class Store {
   }
 
   async #close(): Promise<void> {
-    await this.#compacting?.catch(() => undefined);
-    await Promise.allSettled([...this.#underWay, ...this.#closing]);
-    await this.#environment.close();
+    await this.#place.close();
     this.#lock.release();
   }
 
@@ -500,9 +333,7 @@ export class Store {
     // Nothing of LMDB's or the system's: what was handed to it.
     if (remains === "nothing" && failure.code === undefined) return cause;
     const free = await this.#freeBytes(this.folder).catch(() => 0);
-    this.#writable = false;
-    if (remains === "unknown") this.#doubt = "writing thread";
-    else if (remains !== "nothing") this.#doubt = remains;
+    this.#place.doubt(remains);
     // LMDB answers a short write, which is how a full disk shows first, with EIO.
     if (
       /no space/i.test(failure.message) ||
