@@ -20,11 +20,17 @@ const child = fileURLToPath(
 );
 const kills = 20;
 
-/** Starts the child, kills it after a while, and gives the lines that it wrote whole. */
+/** When a child is killed: so long after so many acknowledgements. */
+interface End {
+  readonly acknowledged: number;
+  readonly laterMs: number;
+}
+
+/** Starts the child, kills it when its time has come, and gives the lines that it wrote whole. */
 async function linesUntilKilled(
   folder: string,
   round: number,
-  lifeMs: number,
+  { acknowledged, laterMs }: End,
 ): Promise<string[]> {
   const running = spawn(process.execPath, [child, folder, String(round)], {
     stdio: ["ignore", "pipe", "inherit"],
@@ -34,7 +40,8 @@ async function linesUntilKilled(
   const ready = new Promise<void>((resolve) => {
     running.stdout.on("data", (chunk: string) => {
       text += chunk;
-      if (text.includes("ready")) resolve();
+      const acks = text.split("\nack ").length - 1;
+      if (text.includes("ready") && acks >= acknowledged) resolve();
     });
   });
   const closed = new Promise<NodeJS.Signals | null>((resolve) => {
@@ -43,7 +50,7 @@ async function linesUntilKilled(
     });
   });
   await Promise.race([ready, closed]);
-  await after(lifeMs);
+  await after(laterMs);
   running.kill("SIGKILL");
   assert.equal(await closed, "SIGKILL", "the child ended before it was killed");
   return text.split("\n").slice(0, -1);
@@ -55,8 +62,11 @@ describe("gallery killed while enrolling", () => {
       const random = randomStream(11, "kills");
       const acknowledged = new Map<string, number>();
       for (let round = 0; round < kills; round++) {
-        const lifeMs = Math.round(random.between(0, 150));
-        for (const line of await linesUntilKilled(folder, round, lifeMs)) {
+        const end = {
+          acknowledged: random.below(60),
+          laterMs: Math.round(random.between(0, 30)),
+        };
+        for (const line of await linesUntilKilled(folder, round, end)) {
           const [word, entryId, sequence] = line.split(" ");
           if (word === "ack") acknowledged.set(entryId, Number(sequence));
         }
