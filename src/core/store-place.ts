@@ -122,12 +122,13 @@ export class StorePlace {
     // Ranges that are still read hold the old file open, which has no name any more.
     const leftover = this.#copy;
     this.#copy = copy;
-    const closing = old.close().then(async () => {
-      if (leftover !== undefined)
-        await removeTree(leftover).catch(() => undefined);
-    });
+    const closing = old
+      .close()
+      .then(() => (leftover === undefined ? undefined : removeTree(leftover)))
+      // What it still holds goes with the process, and the leftover with the next start.
+      .catch(() => undefined)
+      .finally(() => this.#closing.delete(closing));
     this.#closing.add(closing);
-    void closing.finally(() => this.#closing.delete(closing));
     this.#doubt = "file's name";
     await this.#syncName();
   }
