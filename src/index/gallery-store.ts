@@ -47,6 +47,12 @@ export interface GalleryStoreOptions extends GallerySettingsGiven {
   readonly snapshots?: SnapshotRules;
   /** Default 256. */
   readonly maxGalleries?: number;
+  /** Told, at opening, how many of the entries that an index lacked it has now. */
+  readonly onIndexed?: (
+    gallery: string,
+    doneCount: number,
+    totalCount: number,
+  ) => void;
   /** What searches: one of those there are, or its name; default `auto`. */
   readonly binding?: Binding | BindingName | "auto";
 }
@@ -118,10 +124,13 @@ export class GalleryStore {
           `the record of gallery "${String(key)}" is damaged`,
         );
       numbers.add(value.number);
-      galleries.#galleries.set(
-        value.name,
-        await Gallery.load(galleries.#context, value),
+      let done = 0;
+      const gallery = await Gallery.load(
+        galleries.#context,
+        value,
+        (count, of) => options.onIndexed?.(value.name, (done += count), of),
       );
+      galleries.#galleries.set(value.name, gallery);
     }
     await removeOrphans(store, tables, { numbers, log: options.log });
     return galleries;

@@ -1,5 +1,11 @@
 import assert from "node:assert/strict";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { PassThrough } from "node:stream";
 import { describe, test } from "node:test";
+import { commands } from "#cli/commands";
+import { Output } from "#cli/output";
+import { systemClock } from "#core/clock";
 import { Store } from "#core/store";
 import { bytesFromFeature, galleryTables } from "#index/gallery-records";
 import { featureNamed, inFolder, openGalleries } from "../support/galleries.js";
@@ -50,7 +56,38 @@ async function run(subcommand: string, data: string, ...flags: string[]) {
   };
 }
 
+/** What `reid index describe` draws on a terminal. */
+async function drawnBy(data: string): Promise<string> {
+  const terminal = Object.assign(new PassThrough({ encoding: "utf8" }), {
+    isTTY: true,
+    columns: 200,
+  });
+  const { command } = await commands.index();
+  await command.subcommands?.["describe"].run?.({
+    flags: { data },
+    positionals: [],
+    out: new Output({
+      ...{ stdout: new PassThrough(), stderr: terminal },
+      ...{ json: false, quiet: false, clock: systemClock },
+    }),
+    signal: new AbortController().signal,
+    environment: {},
+    clock: systemClock,
+  });
+  return String(terminal.read() ?? "");
+}
+
 describe("reid index", () => {
+  test("shows how far an index is that is built anew while the folder is opened, and clears the line", () =>
+    inFolder(async (data) => {
+      await fill(data);
+      await rm(join(data, "snapshots"), { recursive: true, force: true });
+      const drawn = await drawnBy(data);
+      assert.match(drawn, /\u001b\[Kindex door .* 5\/5 /);
+      assert.doesNotMatch(drawn, /gate/);
+      assert.ok(drawn.endsWith("\r\u001b[K"));
+    }));
+
   test("check finds nothing wrong with galleries that a server closed", () =>
     inFolder(async (data) => {
       await fill(data);

@@ -393,6 +393,23 @@ describe("gallery", () => {
       }),
   );
 
+  test("tells, when it is opened, how far an index is that lacks entries", () =>
+    inFolder(async (folder) => {
+      let open = await openGalleries(folder);
+      await fill(await open.galleries.create(flat), 1030);
+      await open.galleries.create({ ...flat, name: "empty" });
+      await open.close();
+      const told: (readonly [string, number, number])[] = [];
+      open = await openGalleries(folder, {
+        onIndexed: (...one) => told.push(one),
+      });
+      await open.close();
+      assert.deepEqual(told, [
+        ["door", 1024, 1030],
+        ["door", 1030, 1030],
+      ]);
+    }));
+
   test(
     "takes a new snapshot in place of a damaged one, though nothing was written since",
     { skip },

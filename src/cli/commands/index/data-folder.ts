@@ -14,6 +14,7 @@ import {
   type Flags,
   type JsonObject,
 } from "../../command.js";
+import type { Progress } from "../../progress.js";
 
 /** The flag of every command on a data folder. */
 export const dataOption = {
@@ -94,9 +95,18 @@ export async function withFolder<Result>(
     onUpgraded: (done, total) => upgrade.update(done, "", total),
   }).finally(() => upgrade.end());
   try {
+    const indexing = new Map<string, Progress>();
     const galleries = await GalleryStore.open(store, {
       clock,
       log: createLog({ level: "warn" }),
+      onIndexed: (gallery, done, total) => {
+        const progress =
+          indexing.get(gallery) ?? out.progress(`index ${gallery}`, total);
+        indexing.set(gallery, progress);
+        progress.update(done);
+      },
+    }).finally(() => {
+      for (const progress of indexing.values()) progress.end();
     });
     try {
       return await action({ store, galleries });
