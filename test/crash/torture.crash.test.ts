@@ -1,10 +1,20 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 
 import { randomStream } from "#core/random";
 
+import {
+  featureNamed,
+  inFolder,
+  openGalleries,
+  SteppedClock,
+} from "../support/galleries.js";
 import { faultsMissing } from "../support/torture-faults.js";
-import { assertSound } from "../support/torture-judge.js";
+import { assertSound, judge } from "../support/torture-judge.js";
+import { TortureModel } from "../support/torture-model.js";
+import { keeper, timeOf, tortureDimension } from "../support/torture-plan.js";
+import { markOf } from "../support/torture-receipts.js";
 import { randomMoment, Torture } from "../support/torture-run.js";
 import {
   answeredCalls,
@@ -18,6 +28,67 @@ import {
 const seed = Number(process.env["REID_TORTURE_SEED"] ?? "1");
 const kills = Number(process.env["REID_TORTURE_KILLS"] ?? "10");
 const points = Number(process.env["REID_TORTURE_POINTS"] ?? "6");
+
+test("a restore that never took effect is not taken for one that did where only updates lie between", () =>
+  inFolder(async (folder) => {
+    const model = new TortureModel();
+    const gallery = "flat";
+    const open = await openGalleries(join(folder, "data"), {
+      clock: new SteppedClock(timeOf(1)),
+    });
+    const flat = await open.galleries.create({
+      name: gallery,
+      model: { name: "external", version: 1 },
+      dimension: tortureDimension,
+    });
+    model.apply({ lane: keeper, operation: { kind: "create", gallery } }, 1);
+    const item = {
+      entryId: "e0-1",
+      version: "e0-1/1/0",
+      identity: "p0-1",
+      cameraId: "c0-1",
+    };
+    const { version, ...fields } = item;
+    const feature = featureNamed(version, tortureDimension);
+    const { results } = await flat.enroll([{ ...fields, feature }]);
+    model.apply(
+      {
+        lane: 0,
+        operation: {
+          ...{ kind: "enroll", gallery, onExisting: "fail" },
+          items: [item],
+        },
+      },
+      1,
+      { results },
+    );
+    model.noteBackup("b1", 2, new Map());
+    const entryIds = [item.entryId];
+    const changes = { cameraId: "c0-2" };
+    await flat.updateEntries(
+      { entryIds },
+      { ...changes, trackId: markOf(0, 3) },
+    );
+    model.apply(
+      {
+        lane: 0,
+        operation: { kind: "update", gallery, chosen: { entryIds }, changes },
+      },
+      3,
+    );
+    await open.close();
+    const verdict = await judge({
+      ...{ folder, model, step: 4, seed },
+      open: [
+        {
+          lane: keeper,
+          operation: { kind: "restore", backupId: "b1", receipts: {} },
+        },
+      ],
+      acknowledged: new Map(),
+    });
+    assertSound(verdict, "after an unanswered restore");
+  }));
 
 describe("a data folder whose process is killed", () => {
   test(`holds every acknowledged operation and none by half, ${kills} times at a random moment`, () =>

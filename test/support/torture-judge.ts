@@ -166,17 +166,28 @@ async function agrees(
     });
     const isSame =
       entries.length === known.size &&
-      entries.every((entry) => isVersion(entry, known.get(entry.entryId)));
+      entries.every((entry) => isAsKnown(entry, known.get(entry.entryId)));
     if (!isSame) return false;
   }
   return true;
 }
 
-/** Whether an entry is the version that the model knows: by its feature, which follows from the version's name. */
-function isVersion(entry: Entry, known: KnownEntry | undefined): boolean {
-  if (known === undefined || entry.feature === undefined) return false;
+/** Whether an entry is what the model knows: its version, by the feature that follows from its name, and every field. */
+function isAsKnown(
+  { feature, sequence, expiresAtUs, ...entry }: Entry,
+  known: KnownEntry | undefined,
+): boolean {
+  if (known === undefined || feature === undefined) return false;
   const expected = featureNamed(known.version, tortureDimension);
-  return entry.feature.every((value, i) => value === expected[i]);
+  return (
+    feature.every((value, i) => value === expected[i]) &&
+    entry.identity === known.identity &&
+    entry.cameraId === known.cameraId &&
+    entry.trackId === known.trackId &&
+    isDeepStrictEqual(entry.attributes, known.attributes) &&
+    (expiresAtUs ?? Infinity) === known.expiresAtMs * 1000 &&
+    sequence === (known.sequence ?? sequence)
+  );
 }
 
 async function compareEntries(
@@ -195,7 +206,7 @@ async function compareEntries(
   const found = new Set<string>();
   const { cropRetention } = gallery.describe();
   for (const entry of entries) {
-    const { entryId, sequence, expiresAtUs } = entry;
+    const { entryId, sequence } = entry;
     if (found.has(entryId)) doubled.push(`${name} ${entryId}`);
     found.add(entryId);
     const expected = known.get(entryId);
@@ -203,21 +214,13 @@ async function compareEntries(
       wrong.push(`${name} ${entryId} (sequence ${sequence}) is not known`);
       continue;
     }
-    const isSame =
-      isVersion(entry, expected) &&
-      entry.identity === expected.identity &&
-      entry.cameraId === expected.cameraId &&
-      entry.trackId === expected.trackId &&
-      isDeepStrictEqual(entry.attributes, expected.attributes) &&
-      (expiresAtUs ?? Infinity) === expected.expiresAtMs * 1000 &&
-      sequence === (expected.sequence ?? sequence);
     const crop = crops.get(entryId);
     const hasCrop =
       cropRetention === "none"
         ? crop === undefined
         : crop !== undefined &&
           Buffer.compare(crop, cropNamed(expected.version)) === 0;
-    if (!isSame || !hasCrop)
+    if (!isAsKnown(entry, expected) || !hasCrop)
       lost.push(
         `${name} ${entryId}: ${expected.version} (sequence ${expected.sequence}), found sequence ${sequence}`,
       );
