@@ -43,7 +43,7 @@ interface Scale {
 
 function scaleOf(values: readonly number[]): Scale {
   const low = Math.min(...values) / 1.3;
-  const high = Math.max(...values) * 1.3;
+  const high = Math.max(...values) * 2;
   const first = Math.ceil(Math.log10(low));
   const last = Math.floor(Math.log10(high));
   const ticks = Array.from(
