@@ -1,7 +1,7 @@
 /**
- * A reporter for `node --test` that is quiet when all is well: failures in full, for a file that
- * failed though its tests passed how its process ended and the last it said, skipped tests with their reason, a line a minute to show life, and the runner's own closing lines. With
- * REID_FAILED_CASES=last a line for each failed test ends it all.
+ * A reporter for `node --test` that is quiet when all is well: failures in full, and of a file that failed as a
+ * process how it ended and what it said last; skipped tests with their reason, a line a minute to show life, and
+ * the runner's own closing lines. With REID_FAILED_CASES=last a line for each failed test ends it all.
  */
 export default async function* quietReporter(events) {
   const started = performance.now();

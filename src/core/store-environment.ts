@@ -1,6 +1,6 @@
 import { open, type Database, type RootDatabase } from "lmdb";
 
-import { environmentOptions } from "./store-file.js";
+import { environmentOptions, openTable } from "./store-file.js";
 import type { StoreTransaction } from "./store-transaction.js";
 import { StoreWriter } from "./store-writer.js";
 
@@ -27,11 +27,11 @@ export class StoreEnvironment {
     return this.#databases.keys();
   }
 
-  /** A table, made if it is not there; its values as bytes, with what store-values.ts puts behind them. */
+  /** As `openTable`, once for each name. */
   database(name: string): Database<Buffer> {
     const known = this.#databases.get(name);
     if (known !== undefined) return known;
-    const database = this.root.openDB<Buffer>({ name, encoding: "binary" });
+    const database = openTable(this.root, name);
     this.#databases.set(name, database);
     return database;
   }

@@ -1,6 +1,6 @@
 import { open as openFile, type FileHandle } from "node:fs/promises";
 
-import type { RootDatabaseOptionsWithPath } from "lmdb";
+import type { Database, RootDatabase, RootDatabaseOptionsWithPath } from "lmdb";
 
 import { assert } from "./errors.js";
 
@@ -22,6 +22,11 @@ export function environmentOptions(path: string): RootDatabaseOptionsWithPath {
     // With it lmdb starts commits of its own, whose failure nobody can catch: it would end the process.
     eventTurnBatching: false,
   };
+}
+
+/** A table, made if it is not there; its values as bytes, with what store-values.ts puts behind them. */
+export function openTable(root: RootDatabase, name: string): Database<Buffer> {
+  return root.openDB<Buffer>({ name, encoding: "binary" });
 }
 
 // MDB_MAGIC of lmdb's mdb.c, at the start of the first page's body.

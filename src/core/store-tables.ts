@@ -4,18 +4,13 @@ import { readingFailure } from "./store-disk.js";
 import type { StoreEnvironment } from "./store-environment.js";
 import { StoreCorruptError } from "./store-errors.js";
 import { keyOf, rangeOf, type KeyRange, type StoreKey } from "./store-keys.js";
-import {
-  decodeValue,
-  sealBytesOf,
-  unseal,
-  type ValueEncoding,
-} from "./store-values.js";
+import { decodeValue, unseal, type ValueEncoding } from "./store-values.js";
 
 /**
  * One named table of the store: reads see the last committed write.
  *
- * Every read throws StoreCorruptError where the file is damaged there, if only in a bit of a value; and StoreReadOnlyError while a commit that
- * failed has not been taken back.
+ * Every read throws StoreCorruptError where the file is damaged there, if only in a bit of a value; and
+ * StoreReadOnlyError while a commit that failed has not been taken back.
  */
 export interface Table<Value> {
   readonly name: string;
@@ -91,7 +86,7 @@ export class StoreTable<Value> implements Table<Value> {
   }
 
   #valueOf(key: StoreKey, bytes: Buffer): Value {
-    const value = sealBytesOf(this.name) > 0 ? unseal(key, bytes) : bytes;
+    const value = unseal(this.name, key, bytes);
     if (value === undefined)
       throw new StoreCorruptError(
         this.#folder,

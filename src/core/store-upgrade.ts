@@ -1,13 +1,13 @@
-import { setImmediate } from "node:timers/promises";
-import { join } from "node:path";
 import { stat } from "node:fs/promises";
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 
 import { open, type Database, type RootDatabase } from "lmdb";
 
 import { makeOwnFolder, syncFile, syncFolder } from "./files.js";
 import { refuseNewer } from "./format.js";
 import { StoreCorruptError, StoreFullError } from "./store-errors.js";
-import { environmentOptions } from "./store-file.js";
+import { environmentOptions, openTable } from "./store-file.js";
 import { keyOf, type StoreKey } from "./store-keys.js";
 import {
   decodeValue,
@@ -24,18 +24,13 @@ export const storeFormat = 2;
 /** Bytes of one transaction of a copy. */
 const copiedAtOnce = 8 << 20;
 
-/** A table of an environment, its values as bytes. */
-function tableOf(root: RootDatabase, name: string): Database<Buffer> {
-  return root.openDB<Buffer>({ name, encoding: "binary" });
-}
-
 /** Every table of an environment. */
 function tablesOf(
   root: RootDatabase,
 ): readonly (readonly [name: string, table: Database<Buffer>])[] {
   return [...root.getKeys()].map((key) => [
     String(key),
-    tableOf(root, String(key)),
+    openTable(root, String(key)),
   ]);
 }
 
@@ -51,7 +46,7 @@ export function formatOf(
   root: RootDatabase,
 ): number | undefined {
   const label = [...root.getKeys()].includes(labelTable)
-    ? tableOf(root, labelTable).get("store")
+    ? openTable(root, labelTable).get("store")
     : undefined;
   if (label === undefined)
     // The first versions wrote no label.
@@ -80,7 +75,10 @@ export async function refuseUpgrade(
 ): Promise<void> {
   for (const [name, table] of tablesOf(root))
     for (const { key, value } of table.getRange({ limit: 1 }))
-      if (sealBytesOf(name) > 0 && unseal(key as StoreKey, value) !== undefined)
+      if (
+        name !== labelTable &&
+        unseal(name, key as StoreKey, value) !== undefined
+      )
         throw new StoreCorruptError(folder, "its label is damaged");
   const { size } = await stat(join(folder, "store", "data.mdb"));
   // A value that just filled a page takes two with its checksum; so many have none.
@@ -108,7 +106,7 @@ export async function upgradedCopy(
   let done = 0;
   try {
     for (const [name, table] of from) {
-      const to = tableOf(copy, name);
+      const to = openTable(copy, name);
       for (const block of blocksOf(name, table)) {
         copy.transactionSync(() => {
           for (const [key, value] of block) to.putSync(keyOf(key), value);
@@ -118,7 +116,7 @@ export async function upgradedCopy(
         await setImmediate();
       }
     }
-    const labels = tableOf(copy, labelTable);
+    const labels = openTable(copy, labelTable);
     const label = Buffer.from(encodeValue("data", storeFormat));
     copy.transactionSync(() => labels.putSync("store", label));
   } finally {
@@ -136,7 +134,7 @@ function* blocksOf(name: string, table: Database<Buffer>): Iterable<Block> {
   let bytes = 0;
   for (const { key, value } of table.getRange()) {
     const sealed = Buffer.concat([value, Buffer.alloc(sealBytesOf(name))]);
-    if (sealed.length > value.length) seal(key as StoreKey, sealed);
+    seal(name, key as StoreKey, sealed);
     block.push([key as StoreKey, sealed]);
     bytes += sealed.length;
     if (bytes < copiedAtOnce) continue;

@@ -35,15 +35,21 @@ export function decodeValue(
   return encoding === "bytes" ? bytes : packr.unpack(bytes);
 }
 
-/** Writes a value's checksum behind it. @param sealed  the value, and room for the checksum */
-export function seal(key: StoreKey, sealed: Buffer): void {
-  const end = sealed.length - 4;
+/** Writes a value's checksum behind it, if its table has any. @param sealed  the value, and room for the checksum */
+export function seal(table: string, key: StoreKey, sealed: Buffer): void {
+  if (sealBytesOf(table) === 0) return;
+  const end = sealed.length - sealBytesOf(table);
   sealed.writeUInt32LE(checksumOf(key, sealed.subarray(0, end)), end);
 }
 
 /** The value in front of its checksum, a view. @returns undefined: value, key or checksum are not what was written */
-export function unseal(key: StoreKey, sealed: Buffer): Buffer | undefined {
-  const end = sealed.length - 4;
+export function unseal(
+  table: string,
+  key: StoreKey,
+  sealed: Buffer,
+): Buffer | undefined {
+  if (sealBytesOf(table) === 0) return sealed;
+  const end = sealed.length - sealBytesOf(table);
   if (end < 0) return undefined;
   const value = sealed.subarray(0, end);
   return checksumOf(key, value) === sealed.readUInt32LE(end)

@@ -4,7 +4,7 @@ import { parentPort, workerData } from "node:worker_threads";
 import { open, type Database } from "lmdb";
 
 import { assert } from "./errors.js";
-import { environmentOptions } from "./store-file.js";
+import { environmentOptions, openTable } from "./store-file.js";
 import { keyOf, rangeOf, type KeyRange, type StoreKey } from "./store-keys.js";
 import {
   layoutNumbers,
@@ -14,14 +14,14 @@ import {
   type StoreRequest,
   type TransactionPart,
 } from "./store-messages.js";
-import { seal, sealBytesOf } from "./store-values.js";
+import { seal } from "./store-values.js";
 
 assert(parentPort, "the store's worker runs in a thread of its own");
 const port = parentPort;
 
 const { path } = workerData as { path: string };
 const root = open(environmentOptions(path));
-const tables = new Map<string, Database<Uint8Array>>();
+const tables = new Map<string, Database<Buffer>>();
 
 /** Parts of transactions that are not complete. */
 const incomplete = new Map<number, TransactionPart[]>();
@@ -94,7 +94,7 @@ function write(part: TransactionPart): void {
     switch (kind) {
       case operationKinds.put: {
         const value = values.subarray(start, end);
-        if (sealBytesOf(part.tables[index]) > 0) seal(key as StoreKey, value);
+        seal(part.tables[index], key as StoreKey, value);
         table.putSync(keyOf(key as StoreKey), value);
         break;
       }
@@ -110,10 +110,10 @@ function write(part: TransactionPart): void {
 }
 
 /** Values come as bytes, however the table's readers understand them. */
-function tableOf(name: string): Database<Uint8Array> {
+function tableOf(name: string): Database<Buffer> {
   let table = tables.get(name);
   if (table === undefined) {
-    table = root.openDB<Uint8Array>({ name, encoding: "binary" });
+    table = openTable(root, name);
     tables.set(name, table);
   }
   return table;

@@ -1,4 +1,4 @@
-import type { StoreKey, Table } from "#core/store";
+import type { StoreKey } from "#core/store";
 import { norm } from "#core/vectors";
 
 import type { GalleryIndex } from "./gallery-index.js";
@@ -100,13 +100,16 @@ async function compareFeatures(
     const { error } = await index.facts();
     part.forEach(({ entryId, featureId, hasCrop }, i) => {
       const key = [number, featureId];
-      const damaged = damagedOf(tables, key, hasCrop);
+      const bytes = soundValue(tables.features, key);
+      const damaged = [
+        ...(bytes === undefined && tables.features.has(key) ? ["feature"] : []),
+        ...damagedOf(tables, key, hasCrop),
+      ];
       if (damaged.length > 0) {
         broken.push(entryId);
         problems.push(`entry "${entryId}" has a damaged ${damaged.join(", ")}`);
         return;
       }
-      const bytes = tables.features.get(key);
       if (bytes?.byteLength !== 4 * dimension) {
         broken.push(entryId);
         problems.push(
@@ -135,17 +138,16 @@ async function compareFeatures(
   return broken;
 }
 
-/** What is in the store under the id of a feature and is not what was written. */
+/** What is in the store beside a feature and is not what was written. */
 function damagedOf(
-  { features, crops, cropHashes }: GalleryTables,
+  { crops, cropHashes }: GalleryTables,
   key: StoreKey,
   hasCrop: boolean,
 ): readonly string[] {
-  const isDamaged = (table: Table<Uint8Array>) =>
-    table.has(key) && soundValue(table, key) === undefined;
+  const isHashDamaged =
+    cropHashes.has(key) && soundValue(cropHashes, key) === undefined;
   return [
-    ...(isDamaged(features) ? ["feature"] : []),
     ...(hasCrop && soundValue(crops, key) === undefined ? ["crop"] : []),
-    ...(isDamaged(cropHashes) ? ["hash of a crop"] : []),
+    ...(isHashDamaged ? ["hash of a crop"] : []),
   ];
 }
